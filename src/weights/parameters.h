@@ -1,0 +1,66 @@
+#pragma once
+// Strict reading of one component's weights: every tensor is claimed exactly once with its shape, and what is missing, left over
+// or of another shape is an error that names it and its file.
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/tensor.h"
+#include "weights/key_map.h"
+#include "weights/tensor_source.h"
+
+namespace ltxv {
+
+class Parameters {
+ public:
+  /// `map` turns names in the source into canonical ones. `dtype` is the compute dtype: a floating tensor stored in it is used in
+  /// place (the tensor keeps the mapped file alive); any other is converted to it once.
+  /// Errors: BadWeights when two tensors of the source get the same canonical name.
+  Parameters(std::shared_ptr<const TensorSource> source, const KeyMap& map, at::ScalarType dtype,
+             std::string component);
+
+  /// Claims a tensor. Shapes: exactly `shape`. Errors: BadWeights (missing, other shape, claimed before), NumericError (NaN or
+  /// Inf inside).
+  at::Tensor take(const std::string& name, at::IntArrayRef shape);
+  /// The same in a dtype of its own (statistics and tables that stay f32).
+  at::Tensor take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
+  bool has(const std::string& name) const;
+  /// Shape in the file, if the tensor is there; claims nothing.
+  std::optional<std::vector<int64_t>> shape_of(const std::string& name) const;
+  /// 1 + the largest index n among names `<prefix>.<n>.…`; 0 when there are none.
+  int64_t count_blocks(const std::string& prefix) const;
+
+  /// Call when the component is built. Errors: BadWeights listing (up to ten of) the tensors nobody claimed.
+  void finish() const;
+
+ private:
+  std::shared_ptr<const TensorSource> source_;
+  std::map<std::string, const TensorEntry*> by_name_;
+  std::set<std::string> claimed_;
+  at::ScalarType dtype_;
+  std::string component_;
+};
+
+/// A path inside the parameters: scope / "attn1" / "to_q".
+class Scope {
+ public:
+  Scope(Parameters& parameters, std::string path = "") : parameters_(&parameters), path_(std::move(path)) {}
+  Scope operator/(const std::string& element) const { return {*parameters_, join(element)}; }
+  Scope operator/(int64_t index) const { return *this / std::to_string(index); }
+  at::Tensor take(const std::string& name, at::IntArrayRef shape) const { return parameters_->take(join(name), shape); }
+  at::Tensor take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+    return parameters_->take_as(join(name), shape, dtype);
+  }
+  bool has(const std::string& name) const { return parameters_->has(join(name)); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string join(const std::string& name) const { return path_.empty() ? name : path_ + "." + name; }
+  Parameters* parameters_;
+  std::string path_;
+};
+
+}  // namespace ltxv

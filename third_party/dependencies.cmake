@@ -1,0 +1,18 @@
+# Every dependency is found in this file and nowhere else. third_party/setup.sh installs the versions named here.
+include(${CMAKE_CURRENT_LIST_DIR}/LtxvTorch.cmake)
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json 3.9 REQUIRED)                                  # JSON in files and requests
+pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)   # T5 tokenizer
+pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET                         # FFmpeg 4.4 or newer
+                  libavcodec>=58.134 libavformat>=58.76 libavutil>=56.70 libswscale>=5.9)
+if(LTXV_BUILD_EXAMPLES)
+  find_package(CLI11 REQUIRED)                                            # command line of `ltxv`
+endif()
+if(LTXV_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(LTXV_BUILD_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

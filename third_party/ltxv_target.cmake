@@ -1,0 +1,23 @@
+# ltxv_component(name SOURCES ... LINK ... [TORCH]): one layer or folder of the library as a static archive. With TORCH the
+# sources see ATen through src/base/tensor.h, precompiled once for all components (3 s instead of 9 s a file).
+function(ltxv_component name)
+  cmake_parse_arguments(ARG "TORCH" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC ${ARG_LINK})
+  ltxv_compile_options(${name})
+  if(ARG_TORCH)
+    target_link_libraries(${name} PUBLIC ltxv_torch)
+    if(NOT name STREQUAL "ltxv_tensor")
+      target_link_libraries(${name} PUBLIC ltxv_tensor)
+      target_precompile_headers(${name} REUSE_FROM ltxv_tensor)
+    endif()
+  endif()
+endfunction()
+
+function(ltxv_compile_options name)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/kernels ${PROJECT_SOURCE_DIR}/include)
+  target_compile_options(${name} PRIVATE -Wall -Wextra $<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter>)
+  if(LTXV_WERROR)
+    target_compile_options(${name} PRIVATE -Werror)
+  endif()
+endfunction()
