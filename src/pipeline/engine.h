@@ -1,0 +1,83 @@
+#pragma once
+// The engine: spec, tokenizer and weights of one model, immutable after open apart from which weights are resident. One engine
+// may be used from several threads at once.
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/run_context.h"
+#include "base/tensor.h"
+#include "pipeline/model_spec.h"
+#include "pipeline/request.h"
+
+namespace ltxv {
+
+struct EngineOptions {
+  std::string model;  ///< diffusers-layout folder, or the name of a bundled model ("shapes"); empty: "shapes"
+  std::string text_encoder, tokenizer, vae, transformer;  ///< parts given apart; empty: the model's own
+  std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"
+  std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
+  int thread_count = 0;         ///< 0: physical cores
+  bool copy_files = false;      ///< read weights into memory instead of mapping them
+};
+
+/// Frames are the decoder's output before clamping: f32 [1,3,T,H,W], about [-1,1], cropped to the asked shape.
+struct GenerateResult {
+  at::Tensor frames;
+  at::Tensor latents;  ///< f32 [1,C,Tl,Hl,Wl], normalised, before decode
+  ResolvedRequest resolved;
+  std::string metadata_json;  ///< prompt, seed, every resolved setting, model, version
+};
+
+struct PromptEmbeds {
+  at::Tensor embeds;  ///< [1,S,D] f32
+  at::Tensor mask;    ///< [1,S] i64, 1 = token, 0 = padding
+};
+
+struct DecodeRequest {
+  double timestep = -1, noise_scale = -1;  ///< negative: the model's preset
+  uint64_t seed = 0;
+  std::string noise_path;  ///< draws `decode`, `decoder_00`, … by name
+};
+
+class Engine {
+ public:
+  /// Reads configs and headers, checks that the parts belong together; weights are read when a stage needs them.
+  /// Errors: IoError, BadWeights, Unsupported, InvalidArgument.
+  static std::shared_ptr<Engine> open(const EngineOptions& options);
+  ~Engine();
+
+  const ModelSpec& spec() const;
+  /// One JSON object: model, release, parts with files, parameters and dtype, device, compute dtype, threads.
+  std::string describe_json() const;
+
+  GenerateResult generate(const Request& request, const RunHooks& hooks = {});
+  PromptEmbeds embed(const std::string& prompt, int64_t max_text_tokens, const RunHooks& hooks = {});
+  /// pixels f32 [1,3,T,H,W] in [-1,1], T = 8k+1, H and W on the grid -> normalised latents (posterior mean) f32.
+  at::Tensor encode(const at::Tensor& pixels, const RunHooks& hooks = {});
+  /// normalised latents f32 [1,C,T,H,W] -> frames f32 [1,3,T,H,W] before clamping.
+  at::Tensor decode(const at::Tensor& latents, const DecodeRequest& request, const RunHooks& hooks = {});
+
+ private:
+  struct Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Frames in [-1,1] of an image, clip, `%04d` sequence or `.safetensors` (`frames`), f32 [1,3,T,H,W]; with `fit`, centre-cropped to
+/// its aspect and resized to it. `frames_per_second` receives the clip's rate, or 0.
+at::Tensor read_frames(const std::string& path, const PixelShape* fit, double* frames_per_second);
+
+/// Writes frames f32 [1,3,T,H,W] by the extension of `path` (design: mp4 mkv webm gif png safetensors); complete or absent.
+void write_frames(const std::string& path, const at::Tensor& frames, double frames_per_second, const std::string& metadata_json,
+                  const RunHooks& hooks = {});
+/// Everything about `path` that can be known to fail before the model is loaded. Errors: InvalidArgument, IoError, Unsupported.
+void check_output_path(const std::string& path);
+
+/// One JSON object on what a file or folder is: kind, release, parts, parameters, dtype, metadata, what is missing.
+std::string inspect(const std::string& path);
+
+/// Folder of a bundled model, searched beside the library (build tree and installed share folder). Errors: IoError listing places.
+std::string bundled_model_folder(const std::string& name);
+
+}  // namespace ltxv

@@ -1,0 +1,67 @@
+#pragma once
+// A model as data: component configs, schedule, coordinate rule and presets. It comes from the files of the model (a folder's
+// config.json files, or the JSON inside a single file), completed by a built-in spec picked by fingerprint. Torch-free.
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/video_shape.h"
+#include "text/t5_config.h"
+#include "transformer/transformer_config.h"
+#include "vae/vae_config.h"
+#include "weights/key_map.h"
+
+namespace ltxv {
+
+/// How a step count becomes sigmas (model-wide; explicit sigmas override it).
+struct ScheduleSpec {
+  enum class Kind { uniform, shifted, linear_quadratic };
+  Kind kind = Kind::uniform;
+  // kind shifted: the SD3 shift whose strength grows with the token count, stretched to end at `terminal`.
+  double base_shift = 0.95, max_shift = 2.05, base_tokens = 1024, max_tokens = 4096;
+  std::optional<double> terminal;
+  double fixed_shift = 1.0;  ///< kind uniform: t' = s t / (1 + (s - 1) t)
+};
+
+struct Preset {
+  std::string name = "default";
+  int64_t width = 704, height = 480, frame_count = 121;
+  double frames_per_second = 25;
+  int64_t step_count = 40;
+  std::vector<double> sigmas;  ///< explicit list of distilled models; empty: the schedule
+  double guidance_scale = 3, guidance_rescale = 0, image_noise_scale = 0;
+  double decode_timestep = 0.05, decode_noise_scale = 0.025;
+  std::string negative_prompt = "worst quality, inconsistent motion, blurry, jittery, distorted";
+  int64_t max_text_tokens = 256;
+  uint64_t seed = 171198;
+};
+
+/// Where one component's weights and config come from.
+struct ComponentFiles {
+  std::string path;  ///< folder or file
+  KeyMap names;      ///< file names -> canonical names
+};
+
+struct ModelSpec {
+  std::string name;     ///< "shapes", or the folder's name
+  std::string release;  ///< best guess: key of the built-in spec that matched
+  T5Config text;
+  TransformerConfig transformer;
+  VaeConfig vae;
+  ScheduleSpec schedule;
+  std::vector<Preset> presets;  ///< the first is the default
+  ComponentFiles text_files, transformer_files, vae_files;
+  std::string tokenizer_path;
+
+  const Preset& preset(const std::string& name) const;  ///< "" = default. Errors: InvalidArgument listing the names.
+};
+
+/// Reads a diffusers-layout folder. Parts given apart replace the folder's. Errors: IoError, BadWeights (malformed or inconsistent
+/// config), Unsupported (a value or class this library does not implement; an LTX-2 model says so).
+struct ModelParts {
+  std::string model, text_encoder, tokenizer, vae, transformer;
+};
+ModelSpec load_model_spec(const ModelParts& parts);
+
+}  // namespace ltxv

@@ -1,0 +1,72 @@
+#pragma once
+// What a caller asks for. Zero or empty means "the preset's value"; resolve() fills every field and checks every one, so that all
+// errors a request can cause come before any heavy work. Torch-free.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/video_shape.h"
+#include "pipeline/model_spec.h"
+
+namespace ltxv {
+
+/// One image or clip that the generated video must contain.
+struct ConditionItem {
+  std::string path;         ///< image, video, or `.safetensors` with `frames` f32 [1,3,T,H,W] in [-1,1]
+  int64_t frame_index = 0;  ///< where its first frame goes
+  double strength = 1.0;    ///< 1 keeps it exactly, 0 ignores it
+};
+
+/// How the initial noise follows from the seed.
+enum class NoiseKind {
+  torch,       ///< equal to torch.randn(generator=torch.Generator("cpu").manual_seed(seed)) at [1,C,T,H,W], as diffusers draws it
+  torch_tokens ///< the same generator at [1,N,C], the layout of the official code
+};
+
+struct Request {
+  std::string prompt;                          ///< UTF-8; empty is legal
+  std::optional<std::string> negative_prompt;  ///< unset: the preset's
+  std::string prompt_embeds_path, negative_prompt_embeds_path;  ///< files written by embed, used instead of the text encoder
+
+  int64_t width = 0, height = 0;  ///< pixels
+  int64_t frame_count = 0;
+  double seconds = 0;             ///< instead of frame_count: the nearest count on the model's grid
+  double frames_per_second = 0;
+
+  int64_t step_count = 0;
+  std::vector<double> sigmas;     ///< explicit schedule, descending in (0, 1]; a final 0 is implied
+  std::optional<double> guidance_scale;
+  std::optional<double> guidance_rescale;  ///< rescale after classifier-free guidance (diffusers' meaning), 0 = off
+  std::optional<uint64_t> seed;            ///< unset: the preset's
+  NoiseKind noise_kind = NoiseKind::torch;
+  int64_t max_text_tokens = 0;
+
+  std::vector<ConditionItem> conditions;
+  std::optional<double> image_noise_scale;
+
+  std::optional<double> decode_timestep, decode_noise_scale;
+
+  std::string noise_path;         ///< every random draw by name, instead of the generator
+  std::string save_noise_path;    ///< the draws of this run
+  std::string save_latents_path;  ///< denoised, normalised latents before decode
+  std::string preset;             ///< name of a preset of the model; empty: its default
+};
+
+/// Every field filled, checked and on the model's grid.
+struct ResolvedRequest {
+  Request request;      ///< with every optional set
+  PixelShape asked;     ///< what the caller gets
+  PixelShape padded;    ///< what is computed; cropped to `asked` afterwards
+  LatentShape latent;
+  std::vector<double> sigmas;  ///< descending, without the final 0
+};
+
+/// Merges the preset, checks ranges and derives shapes. Errors: InvalidArgument naming the option, what was given and what is
+/// allowed.
+ResolvedRequest resolve(const Request& request, const ModelSpec& spec);
+
+/// The resolved request as JSON (one object, stable key order): stored in output files and echoed by the program.
+std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec);
+
+}  // namespace ltxv
