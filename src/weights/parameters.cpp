@@ -1,0 +1,113 @@
+#include "weights/parameters.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "weights/file_bytes.h"
+#include "weights/tensor_io.h"
+
+namespace ltxv {
+namespace {
+
+std::string shape_text(at::IntArrayRef shape) {
+  std::string out = "[";
+  for (const int64_t size : shape) out.append(out.size() > 1 ? "," : "").append(std::to_string(size));
+  return out + "]";
+}
+
+bool is_floating(StoredType type) { return at::isFloatingType(scalar_type(type)); }
+
+// Both names where the file spells it differently, so that a message can be acted on.
+std::string named(const std::string& name, const TensorEntry& entry) {
+  const std::string own = text("tensor '", printable(name), "'");
+  return name == entry.name ? own : text(own, " (there '", printable(entry.name), "')");
+}
+
+}  // namespace
+
+Parameters::Parameters(std::shared_ptr<const TensorSource> source, const KeyMap& map, at::ScalarType dtype,
+                       std::string component)
+    : source_(std::move(source)), dtype_(dtype), component_(std::move(component)) {
+  for (const TensorEntry& entry : source_->entries()) {
+    const std::string name = map.apply(entry.name);
+    if (name.empty()) continue;
+    const auto [at, fresh] = by_name_.emplace(name, &entry);
+    LTXV_REQUIRE(BadWeights, fresh, printable(entry.file), ": ", component_, ": tensors '", printable(at->second->name),
+                 "' and '", printable(entry.name), "' both mean '", printable(name), "'");
+  }
+}
+
+at::Tensor Parameters::take(const std::string& name, at::IntArrayRef shape) { return take_as(name, shape, dtype_); }
+
+at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) {
+  const auto at = by_name_.find(name);
+  LTXV_REQUIRE(BadWeights, at != by_name_.end(), printable(source_->path()), ": ", component_, ": tensor '",
+               printable(name), "' of shape ", shape_text(shape), " is missing");
+  const TensorEntry& entry = *at->second;
+  const std::string where = text(printable(entry.file), ": ", component_, ": ", named(name, entry));
+  LTXV_REQUIRE(BadWeights, at::IntArrayRef(entry.shape) == shape, where, " has the shape ", shape_text(entry.shape),
+               ", ", shape_text(shape), " is needed");
+  LTXV_REQUIRE(BadWeights, claimed_.insert(name).second, where, " is used twice");
+
+  const at::ScalarType stored = scalar_type(entry.type);
+  if (!is_floating(entry.type) || !at::isFloatingType(dtype)) {
+    // Integers are counts, indices or quantised codes: reading one as a float, or the reverse, is never what the file
+    // means.
+    LTXV_REQUIRE(BadWeights, stored == dtype, where, " is stored as ", stored_type_name(entry.type), ", ",
+                 c10::toString(dtype), " is needed");
+    return to_tensor(entry, source_);
+  }
+  LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), where, " holds NaN or Inf");
+  at::Tensor tensor = to_tensor(entry, source_);
+  if (stored == dtype) return tensor;
+  tensor = tensor.to(dtype);
+  // The two narrow types are the only ones that a finite weight can overflow.
+  if (dtype == at::kHalf && (stored == at::kFloat || stored == at::kDouble || stored == at::kBFloat16)) {
+    LTXV_REQUIRE(NumericError, at::isfinite(tensor).all().item<bool>(), where,
+                 " has values beyond 65504 and does not fit fp16");
+  }
+  return tensor;
+}
+
+bool Parameters::has(const std::string& name) const { return by_name_.count(name) > 0; }
+
+std::optional<std::vector<int64_t>> Parameters::shape_of(const std::string& name) const {
+  const auto at = by_name_.find(name);
+  if (at == by_name_.end()) return std::nullopt;
+  return at->second->shape;
+}
+
+int64_t Parameters::count_blocks(const std::string& prefix) const {
+  const std::string start = prefix + ".";
+  int64_t count = 0;
+  for (auto at = by_name_.lower_bound(start); at != by_name_.end() && at->first.starts_with(start); ++at) {
+    const char* const first = at->first.data() + start.size();
+    const char* const last = at->first.data() + at->first.size();
+    int64_t index = 0;
+    const auto [end, error] = std::from_chars(first, last, index);
+    if (error != std::errc() || end == last || *end != '.' || index < 0) continue;
+    // A block has at least one tensor, so a larger number is a name made to exhaust memory.
+    LTXV_REQUIRE(BadWeights, index < static_cast<int64_t>(by_name_.size()), printable(at->second->file), ": ",
+                 component_, ": tensor '", printable(at->first), "' numbers a block beyond the ", by_name_.size(),
+                 " tensors there are");
+    count = std::max(count, index + 1);
+  }
+  return count;
+}
+
+void Parameters::finish() const {
+  constexpr size_t kListed = 10;
+  std::vector<std::string> left;
+  for (const auto& [name, entry] : by_name_) {
+    if (claimed_.count(name) == 0) left.push_back(text("'", printable(entry->name), "' ", shape_text(entry->shape)));
+  }
+  if (left.empty()) return;
+  std::string list;
+  for (size_t i = 0; i < std::min(left.size(), kListed); ++i) list.append(i == 0 ? "" : ", ").append(left[i]);
+  if (left.size() > kListed) list += ", ...";
+  throw BadWeights(text(printable(source_->path()), ": ", component_, ": ", left.size(),
+                        left.size() == 1 ? " tensor is" : " tensors are", " not used by this model: ", list));
+}
+
+}  // namespace ltxv

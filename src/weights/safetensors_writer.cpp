@@ -1,0 +1,81 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "weights/file_bytes.h"
+#include "weights/tensor_source.h"
+
+namespace ltxv {
+namespace {
+
+uint64_t byte_count(const TensorToWrite& tensor) {
+  int64_t count = stored_type_size(tensor.type);
+  for (const int64_t size : tensor.shape) {
+    LTXV_CHECK(size >= 0 && !__builtin_mul_overflow(count, size, &count), "tensor '", printable(tensor.name),
+               "' has an impossible shape");
+  }
+  return static_cast<uint64_t>(count);
+}
+
+std::string quoted(const std::string& string) {
+  try {
+    return nlohmann::json(string).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw InvalidArgument(
+        text("'", printable(string), "' is not valid UTF-8 and cannot be written to a safetensors header"));
+  }
+}
+
+}  // namespace
+
+void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  // Widest elements first, as the reference writer does: every tensor is then aligned to its own element.
+  std::vector<const TensorToWrite*> order;
+  for (const TensorToWrite& tensor : tensors) order.push_back(&tensor);
+  std::sort(order.begin(), order.end(),
+            [](const TensorToWrite* a, const TensorToWrite* b) { return a->name < b->name; });
+  for (size_t i = 0; i < order.size(); ++i) {
+    LTXV_CHECK(!order[i]->name.empty() && order[i]->name != "__metadata__", "'", order[i]->name,
+               "' cannot name a tensor");
+    LTXV_CHECK(i == 0 || order[i]->name != order[i - 1]->name, "tensor '", printable(order[i]->name),
+               "' is to be written twice");
+  }
+  std::stable_sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
+    return stored_type_size(a->type) > stored_type_size(b->type);
+  });
+
+  std::string header = "{";
+  const auto separate = [&header] { header += header.size() > 1 ? "," : ""; };
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    const char* comma = "";
+    for (const auto& [key, value] : metadata) {
+      header.append(comma).append(quoted(key)).append(":").append(quoted(value));
+      comma = ",";
+    }
+    header += "}";
+  }
+  uint64_t offset = 0;
+  for (const TensorToWrite* tensor : order) {
+    separate();
+    std::string shape;
+    for (const int64_t size : tensor->shape) shape.append(shape.empty() ? "" : ",").append(std::to_string(size));
+    const uint64_t end = offset + byte_count(*tensor);
+    header += text(quoted(tensor->name), ":{\"dtype\":\"", stored_type_name(tensor->type), "\",\"shape\":[", shape,
+                   "],\"data_offsets\":[", offset, ",", end, "]}");
+    offset = end;
+  }
+  header += "}";
+  header.append((8 - header.size() % 8) % 8, ' ');  // the data then starts at a multiple of 8
+
+  char length[8];
+  for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(static_cast<uint64_t>(header.size()) >> (8 * i) & 0xff);
+  write_atomically(path, [&](const auto& write) {
+    write(length, sizeof length);
+    write(header.data(), header.size());
+    for (const TensorToWrite* tensor : order) write(tensor->data, byte_count(*tensor));
+  });
+}
+
+}  // namespace ltxv
