@@ -1,0 +1,51 @@
+#pragma once
+// Row kernels of the transformer on CPUs: POD arguments, no torch. One source (cpu_rows.inl) is compiled once per instruction set;
+// the caller picks by registry.h cpu_features().
+#include <cstdint>
+
+namespace ltxv::ops::cpu {
+
+enum class RowType : int32_t { f32, bf16 };
+
+struct NormModulateRow {
+  RowType type;
+  const void* x;      ///< [rows, width]
+  void* out;          ///< [rows, width]
+  const float *scale, *shift;
+  int64_t table_stride;        ///< floats between rows of the tables
+  const int64_t* index;        ///< [tokens] or nullptr
+  int64_t tokens, width;
+  float eps;
+};
+
+struct AddGatedRow {
+  RowType type;
+  void* x;
+  const void* y;
+  const float* gate;  ///< nullptr: plain sum
+  int64_t table_stride;
+  const int64_t* index;
+  int64_t tokens, width;
+};
+
+struct NormRopeRow {
+  RowType type;
+  void* x;
+  const void* weight;  ///< same type as x
+  const float *cos, *sin;  ///< [tokens, width/2] or nullptr
+  int64_t tokens, width;
+  float eps;
+};
+
+/// Each processes rows [begin, end) of a [B*N, D] matrix; row r belongs to token r % tokens.
+#define LTXV_DECLARE_ROWS(ISA)                                                              \
+  namespace ISA {                                                                           \
+  void norm_modulate(const NormModulateRow& args, int64_t begin, int64_t end);              \
+  void add_gated(const AddGatedRow& args, int64_t begin, int64_t end);                      \
+  void norm_rope(const NormRopeRow& args, int64_t begin, int64_t end);                      \
+  }
+LTXV_DECLARE_ROWS(avx512)
+LTXV_DECLARE_ROWS(avx2)
+#undef LTXV_DECLARE_ROWS
+
+}  // namespace ltxv::ops::cpu

@@ -1,0 +1,9 @@
+#pragma once
+#include <array>
+#include <string_view>
+
+namespace ltxv::ops {
+/// All ops that LTXV_KERNELS may pin and describe() lists.
+inline constexpr std::array<std::string_view, 5> kOpNames = {"attention", "qk_norm_rope", "rms_norm_modulate", "add_gated",
+                                                             "vae_norm"};
+}  // namespace ltxv::ops

@@ -1,0 +1,73 @@
+#include "registry.h"
+
+#include <cstdlib>
+#include <map>
+
+#include "op_names.h"
+
+namespace ltxv::ops {
+namespace {
+
+CpuFeatures detect() {
+  CpuFeatures f;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  f.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  f.bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
+#endif
+  return f;
+}
+
+std::map<std::string, std::string, std::less<>> parse_pins(const char* value) {
+  std::map<std::string, std::string, std::less<>> pins;
+  std::string_view rest = value ? value : "";
+  while (!rest.empty()) {
+    const auto comma = rest.find(',');
+    const auto item = rest.substr(0, comma);
+    rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
+    if (item.empty()) continue;
+    const auto equals = item.find('=');
+    LTXV_CHECK(equals != std::string_view::npos, "LTXV_KERNELS: \"", item, "\" is not op=variant");
+    const std::string op(item.substr(0, equals));
+    std::string known;
+    bool found = false;
+    for (const auto name : kOpNames) {
+      found |= name == op;
+      known += text(known.empty() ? "" : ", ", name);
+    }
+    LTXV_CHECK(found, "LTXV_KERNELS: there is no op \"", op, "\" (known: ", known, ")");
+    pins[op] = std::string(item.substr(equals + 1));
+  }
+  return pins;
+}
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+std::optional<std::string_view> pinned_variant(std::string_view op) {
+  static const auto pins = parse_pins(std::getenv("LTXV_KERNELS"));
+  const auto it = pins.find(op);
+  if (it == pins.end()) return std::nullopt;
+  return std::string_view(it->second);
+}
+
+std::vector<OpInfo> all_ops() {
+  std::vector<OpInfo> ops;
+  for (const auto op : kOpNames) {
+    OpInfo info{op, {}};
+    if (op != "attention" && cpu_features().avx512) info.variants.push_back("avx512");
+    if (op != "attention" && cpu_features().avx2) info.variants.push_back("avx2");
+    if (op == "attention") info.variants.push_back("sdpa");
+    info.variants.push_back("reference");
+    ops.push_back(std::move(info));
+  }
+  return ops;
+}
+
+}  // namespace ltxv::ops

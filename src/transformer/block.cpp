@@ -1,0 +1,77 @@
+#include "transformer/block.h"
+
+#include "attention/attention.h"
+#include "qk_norm_rope/qk_norm_rope.h"
+
+namespace ltxv {
+
+Attention::Attention(const Scope& at, int64_t width)
+    : to_q(at / "to_q", width, width),
+      to_k(at / "to_k", width, width),
+      to_v(at / "to_v", width, width),
+      to_out(at / "to_out" / 0, width, width),
+      q_norm((at / "q_norm").take("weight", {width})),
+      k_norm((at / "k_norm").take("weight", {width})) {}
+
+Block::Block(const Scope& at, const TransformerConfig& config)
+    : scale_shift_table(at.take_as("scale_shift_table", {6, config.width()}, at::kFloat)),
+      attn1_(at / "attn1", config.width()),
+      attn2_(at / "attn2", config.width()),
+      ff_in_(at / "ff" / "net" / 0 / "proj", config.width(), 4 * config.width()),
+      ff_out_(at / "ff" / "net" / 2, 4 * config.width(), config.width()),
+      config_(config) {}
+
+PromptKeysValues Block::prompt_keys_values(const at::Tensor& text) const {
+  PromptKeysValues kv{attn2_.to_k(text), attn2_.to_v(text)};
+  ops::qk_norm_rope_(kv.k, attn2_.k_norm, {}, {}, config_.qk_norm_eps);
+  return kv;
+}
+
+at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) const {
+  auto q = attn1_.to_q(h), k = attn1_.to_k(h);
+  const auto v = attn1_.to_v(h);
+  ops::qk_norm_rope_(q, attn1_.q_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
+  ops::qk_norm_rope_(k, attn1_.k_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
+  auto out = ops::attention(q, k, v, config_.head_count);
+  // Perturbation replaces what goes into the output projection, which is still applied.
+  if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_values) out[in.perturbed_pass].copy_(v[in.perturbed_pass]);
+  if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_skip) out[in.perturbed_pass].copy_(h[in.perturbed_pass]);
+  return attn1_.to_out(out);
+}
+
+at::Tensor Block::cross_attention(const at::Tensor& x, const BlockInputs& in) const {
+  auto q = attn2_.to_q(x);
+  ops::qk_norm_rope_(q, attn2_.q_norm, {}, {}, config_.qk_norm_eps);
+  // Prompts differ in length. Padding would get exactly zero weight (its bias of -10000 underflows), so it is left out instead.
+  auto out = at::empty_like(q);
+  for (int64_t pass = 0; pass < q.size(0); ++pass) {
+    const PromptKeysValues& prompt = *in.prompts[pass];
+    out[pass].copy_(ops::attention(q.narrow(0, pass, 1), prompt.k, prompt.v, config_.head_count)[0]);
+  }
+  return attn2_.to_out(out);
+}
+
+at::Tensor Block::forward(at::Tensor x, const BlockInputs& in) const {
+  const Modulation& m = in.modulation;
+  const bool skip_block = in.perturbed_pass >= 0 && in.skip_mode == SkipMode::transformer_block;
+  const auto before = skip_block ? x[in.perturbed_pass].clone() : at::Tensor();
+
+  auto h = ops::rms_norm_modulate(x, m.entry(1), m.entry(0), m.rows, config_.norm_eps);
+  ops::add_gated_(x, self_attention(h, in), m.entry(2), m.rows);
+
+  const auto pass_count = static_cast<int64_t>(in.prompts.size());
+  if (x.size(0) != pass_count) x = x.expand({pass_count, -1, -1}).contiguous();
+
+  // No norm, no modulation and no gate: the released weights read the raw residual stream here.
+  ops::add_gated_(x, cross_attention(x, in), {}, {});
+
+  h = ops::rms_norm_modulate(x, m.entry(4), m.entry(3), m.rows, config_.norm_eps);
+  auto hidden = ff_in_(h);
+  at::gelu_(hidden, "tanh");
+  ops::add_gated_(x, ff_out_(hidden), m.entry(5), m.rows);
+
+  if (skip_block) x[in.perturbed_pass].copy_(before);
+  return x;
+}
+
+}  // namespace ltxv

@@ -1,0 +1,65 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "adaln/adaln.h"
+#include "nn/layers.h"
+#include "transformer/rope.h"
+#include "transformer/transformer_config.h"
+
+namespace ltxv {
+
+/// What spatio-temporal guidance replaces in the perturbed pass. `residual` exists in the official code and changes nothing.
+enum class SkipMode { attention_values, attention_skip, residual, transformer_block };
+
+/// The modulation of one block or of the final layer: `entries` tables of one row for each distinct timestep.
+struct Modulation {
+  at::Tensor tables;    ///< f32 [U, entries, D]
+  ops::TokenRows rows;  ///< which row each token uses
+  at::Tensor entry(int64_t i) const { return tables.select(1, i); }  // [U,D], stride entries*D
+};
+
+/// Keys and values of one prompt in one block: they do not change during a run.
+struct PromptKeysValues {
+  at::Tensor k, v;  ///< [1,S,D], only the prompt's real tokens
+};
+
+struct Attention {
+  nn::Linear to_q, to_k, to_v, to_out;
+  at::Tensor q_norm, k_norm;  ///< [D]
+
+  Attention() = default;
+  Attention(const Scope& at, int64_t width);
+};
+
+struct BlockInputs {
+  const Modulation& modulation;                 ///< 6 entries: shift, scale, gate of attention, then of the feed-forward
+  const RopeTable& rope;
+  const std::vector<const PromptKeysValues*>& prompts;  ///< one a pass
+  int64_t perturbed_pass = -1;                  ///< row of x to perturb in this block, or none
+  SkipMode skip_mode = SkipMode::attention_values;
+};
+
+/// One transformer block. Source: LTX-Video attention.py, BasicTransformerBlock.forward.
+class Block {
+ public:
+  Block(const Scope& at, const TransformerConfig& config);
+
+  /// x [P or 1, N, D] contiguous, overwritten and returned as [P,N,D]; P = prompts.size(). One row is enough as long as all passes
+  /// are equal, which they are before the first cross-attention.
+  at::Tensor forward(at::Tensor x, const BlockInputs& in) const;
+  /// text [1,S,D]: the projected caption without padding.
+  PromptKeysValues prompt_keys_values(const at::Tensor& text) const;
+
+  at::Tensor scale_shift_table;  ///< f32 [6,D], added to the timestep's table
+
+ private:
+  at::Tensor self_attention(const at::Tensor& h, const BlockInputs& in) const;
+  at::Tensor cross_attention(const at::Tensor& x, const BlockInputs& in) const;
+
+  Attention attn1_, attn2_;
+  nn::Linear ff_in_, ff_out_;
+  TransformerConfig config_;
+};
+
+}  // namespace ltxv

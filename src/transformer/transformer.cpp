@@ -1,0 +1,98 @@
+#include "transformer/transformer.h"
+
+#include <algorithm>
+
+namespace ltxv {
+namespace {
+
+// Per-token noise levels take few distinct values (a conditioned frame and the rest), so everything that depends on the level is
+// computed once for each value and looked up by token.
+struct DistinctSigmas {
+  at::Tensor values;    // f32 [U]
+  ops::TokenRows rows;  // undefined when U == 1
+};
+
+DistinctSigmas distinct(const at::Tensor& sigmas) {
+  if (sigmas.size(0) == 1) return {sigmas, {}};
+  auto [values, index, counts] = at::_unique2(sigmas, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/false);
+  if (values.size(0) == 1) return {values, {}};
+  return {values, {index.contiguous()}};
+}
+
+bool perturbs(const Perturbation& p, int64_t block, int64_t block_count) {
+  return std::any_of(p.blocks.begin(), p.blocks.end(),
+                     [&](int64_t b) { return (b < 0 ? b + block_count : b) == block; });
+}
+
+}  // namespace
+
+Transformer::Transformer(const TransformerConfig& config, Parameters& parameters) : config_(config) {
+  const Scope root(parameters);
+  const int64_t width = config.width();
+  patchify_proj_ = nn::Linear(root / "patchify_proj", config.in_channels, width);
+  timestep_embedder_ = nn::TimestepEmbedder(root / "adaln_single" / "emb", width);
+  adaln_linear_ = nn::Linear(root / "adaln_single" / "linear", width, 6 * width);
+  caption_1_ = nn::Linear(root / "caption_projection" / "linear_1", config.caption_channels, width);
+  caption_2_ = nn::Linear(root / "caption_projection" / "linear_2", width, width);
+  blocks_.reserve(config.layer_count);
+  for (int64_t i = 0; i < config.layer_count; ++i) blocks_.emplace_back(root / "transformer_blocks" / i, config);
+  scale_shift_table_ = root.take_as("scale_shift_table", {2, width}, at::kFloat);
+  proj_out_ = nn::Linear(root / "proj_out", width, config.out_channels);
+  parameters.finish();
+}
+
+PromptContext Transformer::prepare_prompt(const at::Tensor& embeds, const at::Tensor& mask) const {
+  LTXV_CHECK(embeds.dim() == 3 && embeds.size(0) == 1 && embeds.size(2) == config_.caption_channels,
+             "prompt embeddings [1,S,", config_.caption_channels, "] expected, got ", embeds.sizes());
+  LTXV_CHECK(mask.dim() == 2 && mask.size(0) == 1 && mask.size(1) == embeds.size(1), "prompt mask [1,", embeds.size(1),
+             "] expected, got ", mask.sizes());
+  const auto tokens = at::nonzero(mask[0]).flatten();
+  LTXV_CHECK(tokens.numel() > 0, "the prompt mask marks no token");
+  const auto real = embeds.index_select(1, tokens).to(dtype());
+  const auto text = caption_2_(at::gelu(caption_1_(real), "tanh"));
+  PromptContext context;
+  context.blocks.reserve(blocks_.size());
+  for (const Block& block : blocks_) context.blocks.push_back(block.prompt_keys_values(text));
+  return context;
+}
+
+at::Tensor Transformer::forward(const StepInputs& in, const RunContext& run) const {
+  LTXV_CHECK(in.tokens.dim() == 3 && in.tokens.size(0) == 1 && in.tokens.size(2) == config_.in_channels,
+             "latent tokens [1,N,", config_.in_channels, "] expected, got ", in.tokens.sizes());
+  const int64_t token_count = in.tokens.size(1), width = config_.width();
+  LTXV_CHECK(in.sigmas.dim() == 1 && (in.sigmas.size(0) == 1 || in.sigmas.size(0) == token_count),
+             "one sigma, or one a token expected, got ", in.sigmas.size(0), " for ", token_count, " tokens");
+  const auto block_count = static_cast<int64_t>(blocks_.size());
+  if (in.perturbation)
+    for (const int64_t b : in.perturbation->blocks)
+      LTXV_CHECK(b >= -block_count && b < block_count, "block ", b, " to skip: this model has blocks 0 to ", block_count - 1);
+
+  const auto sigmas = distinct(in.sigmas);
+  const auto embedded = timestep_embedder_(sigmas.values * config_.timestep_scale);                       // [U,D]
+  const auto timestep_tables = adaln_linear_(at::silu(embedded)).to(at::kFloat).view({-1, 6, width});  // [U,6,D]
+
+  const auto pass_count = static_cast<int64_t>(in.prompts.size());
+  auto x = patchify_proj_(in.tokens.to(dtype()));
+  for (int64_t i = 0; i < block_count; ++i) {
+    run.check_cancelled();
+    const bool perturbed = in.perturbation && perturbs(*in.perturbation, i, block_count);
+    if (perturbed && x.size(0) != pass_count) x = x.expand({pass_count, -1, -1}).contiguous();
+    const Modulation modulation{timestep_tables + blocks_[i].scale_shift_table, sigmas.rows};
+    std::vector<const PromptKeysValues*> prompts;
+    for (const PromptContext* prompt : in.prompts) prompts.push_back(&prompt->blocks[i]);
+    x = blocks_[i].forward(x, {.modulation = modulation,
+                               .rope = in.rope,
+                               .prompts = prompts,
+                               .perturbed_pass = perturbed ? pass_count - 1 : -1,
+                               .skip_mode = perturbed ? in.perturbation->mode : SkipMode::attention_values});
+  }
+
+  // The final layer is a LayerNorm where blocks have RMS, and its table adds the embedding from before the SiLU.
+  const Modulation last{scale_shift_table_ + embedded.to(at::kFloat).unsqueeze(1), sigmas.rows};
+  const auto shift = last.rows.index.defined() ? last.entry(0).index_select(0, last.rows.index) : last.entry(0);
+  const auto scale = last.rows.index.defined() ? last.entry(1).index_select(0, last.rows.index) : last.entry(1);
+  const auto normed = at::layer_norm(x, {width}, {}, {}, config_.norm_eps).to(at::kFloat);
+  return proj_out_((normed * (scale + 1.0) + shift).to(dtype())).to(at::kFloat);
+}
+
+}  // namespace ltxv
