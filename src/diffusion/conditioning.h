@@ -1,0 +1,34 @@
+#pragma once
+// Images and clips that the video must contain, as token strengths and extra tokens.
+#include <vector>
+
+#include "base/tensor.h"
+#include "diffusion/noise.h"
+#include "diffusion/sampler.h"
+#include "diffusion/tokens.h"
+
+namespace ltxv {
+
+/// One encoded condition: latents f32 [1,C,t,h,w], normalised.
+struct EncodedCondition {
+  at::Tensor latents;
+  int64_t frame_index = 0;  ///< pixel frame where it starts
+  double strength = 1;
+};
+
+/// Where the sampler starts, and the coordinates of its tokens.
+struct StartState {
+  at::Tensor tokens;       ///< f32 [1,N,C]
+  at::Tensor strength;     ///< f32 [N], or undefined without conditions
+  at::Tensor coordinates;  ///< i64 [3,N], pixel frame, row, column
+  int64_t extra_tokens = 0;  ///< stand in front, dropped at the end
+};
+
+/// At frame 0 the condition is mixed into the first latents; elsewhere an image, or the first two latents of a clip, become extra
+/// tokens with coordinates of their own (drawn as "condition_00", …), and the rest of a clip is mixed into the latents it covers.
+/// Shapes: start f32 [1,C,T,H,W].   Errors: InvalidArgument when a condition lies outside the video.
+/// Source: LTX-Video pipeline_ltx_video.py, prepare_conditioning.
+StartState apply_conditions(const at::Tensor& start, const std::vector<EncodedCondition>& conditions, const Compression& compression,
+                            FrameRule rule, NoiseSource& noise);
+
+}  // namespace ltxv

@@ -1,0 +1,79 @@
+#include "diffusion/sampler.h"
+
+#include "base/error.h"
+
+namespace ltxv {
+namespace {
+
+constexpr float kSigmaSlack = 1e-6f;  // the reference's own, in f32: <= or double flips tokens whose level equals 1 - strength
+
+at::Tensor integers(std::vector<int64_t> values) { return at::tensor(values, at::kLong); }
+
+}  // namespace
+
+std::map<std::string, at::Tensor> SamplerState::to_tensors() const {
+  std::map<std::string, at::Tensor> tensors = {
+      {"tokens", tokens},
+      {"sigmas", at::tensor(sigmas, at::kFloat)},
+      {"counters", integers({step, static_cast<int64_t>(seed), draw_count, static_cast<int64_t>(condition_hash)})}};
+  if (strength.defined()) {
+    tensors["strength"] = strength;
+    tensors["clean_tokens"] = clean_tokens;
+  }
+  return tensors;
+}
+
+SamplerState SamplerState::from_tensors(const std::map<std::string, at::Tensor>& tensors) {
+  const auto get = [&](const char* name, int64_t dim) {
+    const auto it = tensors.find(name);
+    LTXV_REQUIRE(BadWeights, it != tensors.end(), "sampler state: tensor \"", name, "\" is missing");
+    LTXV_REQUIRE(BadWeights, it->second.dim() == dim, "sampler state: \"", name, "\" has ", it->second.dim(), " axes, not ", dim);
+    return it->second.contiguous();
+  };
+  SamplerState state;
+  state.tokens = get("tokens", 3);
+  const auto sigmas = get("sigmas", 1), counters = get("counters", 1);
+  LTXV_REQUIRE(BadWeights, counters.numel() == 4 && counters.scalar_type() == at::kLong && sigmas.scalar_type() == at::kFloat,
+               "sampler state: counters i64 [4] and sigmas f32 expected");
+  state.sigmas.assign(sigmas.const_data_ptr<float>(), sigmas.const_data_ptr<float>() + sigmas.numel());
+  const auto* c = counters.const_data_ptr<int64_t>();
+  state.step = c[0], state.seed = static_cast<uint64_t>(c[1]), state.draw_count = c[2];
+  state.condition_hash = static_cast<uint64_t>(c[3]);
+  if (tensors.count("strength")) {
+    state.strength = get("strength", 1);
+    state.clean_tokens = get("clean_tokens", 3);
+  }
+  return state;
+}
+
+at::Tensor token_sigmas(const SamplerState& state) {
+  const auto sigma = at::full({1}, state.sigmas[state.step], at::kFloat);
+  return state.strength.defined() ? at::minimum(sigma, 1 - state.strength) : sigma;
+}
+
+void euler_step(SamplerState& state, const at::Tensor& velocity) {
+  LTXV_ASSERT(!state.finished(), "step after the last one");
+  const float sigma = state.sigmas[state.step], next = state.sigmas[state.step + 1];
+  if (!state.strength.defined()) {
+    state.tokens = state.tokens + velocity * (next - sigma);
+  } else {
+    const auto own = token_sigmas(state);  // [N]
+    // Largest schedule entry below each token's level: [S,1] against [1,N].
+    const auto schedule = at::tensor(state.sigmas, at::kFloat).unsqueeze(1);
+    const auto lower =
+        at::where(schedule < own.unsqueeze(0) - kSigmaSlack, schedule, at::zeros({1}, at::kFloat)).amax(0);  // [N]
+    const auto moved = state.tokens + velocity * (lower - own).unsqueeze(-1);
+    const auto moves = (at::full({1}, sigma - kSigmaSlack, at::kFloat) < 1 - state.strength).unsqueeze(-1);
+    state.tokens = at::where(moves, moved, state.tokens);
+  }
+  ++state.step;
+}
+
+void renoise_kept_tokens(SamplerState& state, double scale, const at::Tensor& noise) {
+  LTXV_ASSERT(state.strength.defined(), "no conditions to add noise to");
+  const double sigma = state.sigmas[state.step];
+  const auto kept = (state.strength > 1.0f - kSigmaSlack).unsqueeze(-1);
+  state.tokens = at::where(kept, state.clean_tokens + noise * (scale * sigma * sigma), state.tokens);
+}
+
+}  // namespace ltxv
