@@ -1,0 +1,224 @@
+#include "vae/blocks.h"
+
+#include <optional>
+
+#include "nn/timestep.h"
+
+namespace ltxv::vae {
+namespace {
+
+constexpr double kPixelNormEps = 1e-8;
+constexpr double kLayerNormEps = 1e-6;
+
+at::Tensor pad_time(const at::Tensor& x, TimePadding mode) {
+  const at::Tensor first = x.narrow(2, 0, 1);
+  if (mode == TimePadding::causal) return at::cat({first, first, x}, 2);
+  return at::cat({first, x, x.narrow(2, x.size(2) - 1, 1)}, 2);
+}
+
+/// Rows of a [B,rows*C] modulation table, each [B,C] f32.
+std::vector<at::Tensor> modulation(const at::Tensor& table, const at::Tensor& embedding) {
+  if (!table.defined()) return std::vector<at::Tensor>(4);
+  const int64_t rows = table.size(0), channels = table.size(1);
+  // The sum is made in the compute type, as the reference does; the norm that uses it works in f32.
+  return (table + embedding.view({-1, rows, channels})).to(at::kFloat).unbind(1);
+}
+
+class ResidualBlock {
+ public:
+  ResidualBlock(const Scope& at, int64_t in, int64_t out, const ConvOptions& conv, bool timestep_conditioning, bool inject_noise)
+      : conv1_(at / "conv1", in, out, conv), conv2_(at / "conv2", out, out, conv) {
+    if (timestep_conditioning) table_ = at.take("scale_shift_table", {4, in});
+    if (inject_noise) {
+      noise_scale1_ = at.take("per_channel_scale1", {in, 1, 1});
+      noise_scale2_ = at.take("per_channel_scale2", {in, 1, 1});
+    }
+    if (in != out) {
+      norm_weight_ = at.take("norm3.norm.weight", {in});
+      norm_bias_ = at.take("norm3.norm.bias", {in});
+      shortcut_weight_ = at.take("conv_shortcut.weight", {out, in, 1, 1, 1});
+      shortcut_bias_ = at.take("conv_shortcut.bias", {out});
+    }
+  }
+
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& embedding, const Pass& pass) const {
+    const auto m = modulation(table_, embedding);  // shift1, scale1, shift2, scale2
+    at::Tensor h = conv1_(norm_modulate_silu(x, m[0], m[1]));
+    add_noise_(h, noise_scale1_, pass);
+    h = conv2_(norm_modulate_silu(h, m[2], m[3]));
+    add_noise_(h, noise_scale2_, pass);
+    return h.add_(shortcut(x));
+  }
+
+ private:
+  at::Tensor shortcut(const at::Tensor& x) const {
+    if (!shortcut_weight_.defined()) return x;
+    const int64_t in = x.size(1);
+    const at::Tensor rows = at::layer_norm(x.movedim(1, -1), {in}, norm_weight_, norm_bias_, kLayerNormEps);
+    return at::linear(rows, shortcut_weight_.view({-1, in}), shortcut_bias_).movedim(-1, 1);
+  }
+
+  static void add_noise_(at::Tensor& h, const at::Tensor& scale, const Pass& pass) {
+    if (!scale.defined() || !pass.injected_noise || !*pass.injected_noise) return;
+    const at::Tensor map = (*pass.injected_noise)(h.size(3), h.size(4));
+    LTXV_CHECK(map.dim() == 2 && map.size(0) == h.size(3) && map.size(1) == h.size(4), "injected decoder noise has the shape ",
+               map.sizes(), ", [", h.size(3), ", ", h.size(4), "] is needed");
+    h.add_((map.to(h.scalar_type()) * scale).unsqueeze(1));  // [C,H,W] -> [C,1,H,W]: one map for all frames
+  }
+
+  Conv3d conv1_, conv2_;
+  at::Tensor table_, noise_scale1_, noise_scale2_;
+  at::Tensor norm_weight_, norm_bias_, shortcut_weight_, shortcut_bias_;
+};
+
+class ResidualBlocks : public Block {
+ public:
+  ResidualBlocks(const Scope& at, const VaeBlock& b, const ConvOptions& conv, bool timestep_conditioning) {
+    if (timestep_conditioning) embedder_.emplace(at / "time_embedder" / "timestep_embedder", 4 * b.in_channels);
+    for (int64_t i = 0; i < b.layer_count; ++i) {
+      blocks_.emplace_back(at / "res_blocks" / i, b.in_channels, b.in_channels, conv, timestep_conditioning, b.inject_noise);
+    }
+  }
+  at::Tensor operator()(const at::Tensor& x, const Pass& pass) const override {
+    const at::Tensor embedding = embedder_ ? (*embedder_)(pass.timestep) : at::Tensor();
+    at::Tensor h = x;
+    for (const ResidualBlock& block : blocks_) {
+      pass.run->check_cancelled();
+      h = block(h, embedding, pass);
+    }
+    return h;
+  }
+
+ private:
+  std::optional<nn::TimestepEmbedder> embedder_;
+  std::vector<ResidualBlock> blocks_;
+};
+
+class WidthChange : public Block {
+ public:
+  WidthChange(const Scope& at, const VaeBlock& b, const ConvOptions& conv)
+      : block_(at, b.in_channels, b.out_channels, conv, /*timestep_conditioning=*/false, b.inject_noise) {}
+  at::Tensor operator()(const at::Tensor& x, const Pass& pass) const override { return block_(x, {}, pass); }
+
+ private:
+  ResidualBlock block_;
+};
+
+class StridedConv : public Block {
+ public:
+  StridedConv(const Scope& at, const VaeBlock& b, ConvOptions conv)
+      : conv_(at, b.in_channels, b.out_channels, (conv.stride = vae_block_stride(b), conv)) {}
+  at::Tensor operator()(const at::Tensor& x, const Pass&) const override { return conv_(x); }
+
+ private:
+  Conv3d conv_;
+};
+
+class SpaceToDepth : public Block {
+ public:
+  SpaceToDepth(const Scope& at, const VaeBlock& b, const ConvOptions& conv)
+      : stride_(vae_block_stride(b)),
+        conv_(at / "conv", b.in_channels, b.out_channels / (stride_[0] * stride_[1] * stride_[2]), conv) {}
+  at::Tensor operator()(const at::Tensor& x_in, const Pass&) const override {
+    // A second first frame makes 8k+1 frames divisible by two.
+    const at::Tensor x = stride_[0] == 2 ? at::cat({x_in.narrow(2, 0, 1), x_in}, 2) : x_in;
+    at::Tensor y = space_to_depth(conv_(x), stride_);
+    const at::Tensor folded = space_to_depth(x, stride_);
+    return y.add_(folded.unflatten(1, {y.size(1), -1}).mean(2));
+  }
+
+ private:
+  std::array<int64_t, 3> stride_;
+  Conv3d conv_;
+};
+
+class DepthToSpace : public Block {
+ public:
+  DepthToSpace(const Scope& at, const VaeBlock& b, const ConvOptions& conv)
+      : stride_(vae_block_stride(b)),
+        residual_(b.residual),
+        conv_(at / "conv", b.in_channels, b.out_channels * stride_[0] * stride_[1] * stride_[2], conv) {}
+  at::Tensor operator()(const at::Tensor& x, const Pass&) const override {
+    at::Tensor y = depth_to_space(conv_(x), stride_);
+    if (residual_) {
+      const at::Tensor spread = depth_to_space(x, stride_);
+      y.add_(spread.repeat({1, y.size(1) / spread.size(1), 1, 1, 1}));
+    }
+    return y.narrow(2, stride_[0] - 1, y.size(2) - (stride_[0] - 1));
+  }
+
+ private:
+  std::array<int64_t, 3> stride_;
+  bool residual_;
+  Conv3d conv_;
+};
+
+}  // namespace
+
+Conv3d::Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& options)
+    : weight_(at.take("conv.weight", {out, in, 3, 3, 3})), bias_(at.take("conv.bias", {out})), options_(options) {}
+
+at::Tensor Conv3d::operator()(const at::Tensor& x) const {
+  at::Tensor padded = pad_time(x, options_.time);
+  if (options_.space == SpatialPadding::zeros) return at::conv3d(padded, weight_, bias_, options_.stride, {0, 1, 1});
+  padded = at::pad(padded, {1, 1, 1, 1, 0, 0}, options_.space == SpatialPadding::reflect ? "reflect" : "replicate");
+  return at::conv3d(padded, weight_, bias_, options_.stride);
+}
+
+std::unique_ptr<Block> make_encoder_block(const Scope& at, const VaeBlock& b, const ConvOptions& conv) {
+  if (b.kind == "res_x") return std::make_unique<ResidualBlocks>(at, b, conv, false);
+  if (b.kind == "res_x_y") return std::make_unique<WidthChange>(at, b, conv);
+  if (b.kind.ends_with("_res")) return std::make_unique<SpaceToDepth>(at, b, conv);
+  LTXV_ASSERT(b.kind.starts_with("compress_"), "encoder block ", b.kind);
+  return std::make_unique<StridedConv>(at, b, conv);
+}
+
+std::unique_ptr<Block> make_decoder_block(const Scope& at, const VaeBlock& b, const ConvOptions& conv,
+                                          bool timestep_conditioning) {
+  if (b.kind == "res_x") return std::make_unique<ResidualBlocks>(at, b, conv, timestep_conditioning);
+  if (b.kind == "res_x_y") return std::make_unique<WidthChange>(at, b, conv);
+  LTXV_ASSERT(b.kind.starts_with("compress_"), "decoder block ", b.kind);
+  return std::make_unique<DepthToSpace>(at, b, conv);
+}
+
+at::Tensor norm_modulate_silu(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
+  // The mean of squares overflows nothing in f32 and loses everything in bf16.
+  at::Tensor y = x.to(at::kFloat);
+  y = y * at::rsqrt(y.square().mean(1, /*keepdim=*/true) + kPixelNormEps);
+  if (scale.defined()) {
+    const auto wide = [](const at::Tensor& t) { return t.unsqueeze(-1).unsqueeze(-1).unsqueeze(-1); };
+    y = y.mul_(wide(scale) + 1).add_(wide(shift));
+  }
+  return at::silu_(y).to(x.scalar_type());
+}
+
+at::Tensor space_to_depth(const at::Tensor& x, const std::array<int64_t, 3>& s) {
+  const auto n = x.sizes();
+  return x.reshape({n[0], n[1], n[2] / s[0], s[0], n[3] / s[1], s[1], n[4] / s[2], s[2]})
+      .permute({0, 1, 3, 5, 7, 2, 4, 6})
+      .reshape({n[0], n[1] * s[0] * s[1] * s[2], n[2] / s[0], n[3] / s[1], n[4] / s[2]});
+}
+
+at::Tensor depth_to_space(const at::Tensor& x, const std::array<int64_t, 3>& s) {
+  const auto n = x.sizes();
+  const int64_t channels = n[1] / (s[0] * s[1] * s[2]);
+  return x.reshape({n[0], channels, s[0], s[1], s[2], n[2], n[3], n[4]})
+      .permute({0, 1, 5, 2, 6, 3, 7, 4})
+      .reshape({n[0], channels, n[2] * s[0], n[3] * s[1], n[4] * s[2]});
+}
+
+at::Tensor patchify(const at::Tensor& pixels, int64_t p) {
+  const auto n = pixels.sizes();
+  return pixels.reshape({n[0], n[1], n[2], n[3] / p, p, n[4] / p, p})
+      .permute({0, 1, 6, 4, 2, 3, 5})
+      .reshape({n[0], n[1] * p * p, n[2], n[3] / p, n[4] / p});
+}
+
+at::Tensor unpatchify(const at::Tensor& x, int64_t p) {
+  const auto n = x.sizes();
+  return x.reshape({n[0], n[1] / (p * p), p, p, n[2], n[3], n[4]})
+      .permute({0, 1, 4, 5, 3, 6, 2})
+      .reshape({n[0], n[1] / (p * p), n[2], n[3] * p, n[4] * p});
+}
+
+}  // namespace ltxv::vae

@@ -1,0 +1,72 @@
+#pragma once
+// The parts that video VAEs are built of. Volumes are [B,C,T,H,W]; blocks are const after construction and own their weights.
+#include <array>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/run_context.h"
+#include "base/tensor.h"
+#include "vae/vae_config.h"
+#include "weights/parameters.h"
+
+namespace ltxv::vae {
+
+/// What one pass through an encoder or decoder carries beside the volume.
+struct Pass {
+  RunContext* run = nullptr;
+  at::Tensor timestep;  ///< [B] f32, already scaled; undefined without timestep conditioning
+  const std::function<at::Tensor(int64_t height, int64_t width)>* injected_noise = nullptr;
+};
+
+enum class SpatialPadding { zeros, reflect, replicate };
+enum class TimePadding { causal, centred };  ///< two copies of the first frame in front, or one of each end frame
+
+struct ConvOptions {
+  TimePadding time = TimePadding::causal;
+  SpatialPadding space = SpatialPadding::zeros;
+  std::array<int64_t, 3> stride = {1, 1, 1};
+};
+
+/// A 3x3x3 convolution that keeps the clip's length.
+/// Shapes: x [B,in,T,H,W] -> [B,out,T',H/sh,W/sw], T' = (T-1)/st + 1.
+/// Source: autoencoder_kl_ltx.py, LTXVideoCausalConv3d.
+class Conv3d {
+ public:
+  Conv3d() = default;
+  Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& options);
+  at::Tensor operator()(const at::Tensor& x) const;
+  at::ScalarType dtype() const { return weight_.scalar_type(); }
+
+ private:
+  at::Tensor weight_, bias_;
+  ConvOptions options_;
+};
+
+/// One element of a block list.
+class Block {
+ public:
+  virtual ~Block() = default;
+  virtual at::Tensor operator()(const at::Tensor& x, const Pass& pass) const = 0;
+};
+
+/// Builds an encoder block. Errors: BadWeights as Parameters; InternalError for a kind finish_vae_config lets through by mistake.
+std::unique_ptr<Block> make_encoder_block(const Scope& at, const VaeBlock& block, const ConvOptions& conv);
+std::unique_ptr<Block> make_decoder_block(const Scope& at, const VaeBlock& block, const ConvOptions& conv,
+                                          bool timestep_conditioning);
+
+/// SiLU(x * rsqrt(mean over channels of x^2 + 1e-8) * (1 + scale) + shift).
+/// Shapes: x [B,C,T,H,W]; shift, scale [B,C] f32, or both undefined.
+at::Tensor norm_modulate_silu(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale);
+
+/// Moves blocks of s = (st,sh,sw) positions into channels, channel order (c,t,h,w).
+at::Tensor space_to_depth(const at::Tensor& x, const std::array<int64_t, 3>& s);
+/// The inverse of space_to_depth.
+at::Tensor depth_to_space(const at::Tensor& x, const std::array<int64_t, 3>& s);
+
+/// Folds p x p pixels into channels: colour slowest, then the column inside the patch, then the row.
+/// Source: LTX-Video patchify, whose row and column are swapped against the usual pixel unshuffle.
+at::Tensor patchify(const at::Tensor& pixels, int64_t p);
+at::Tensor unpatchify(const at::Tensor& x, int64_t p);
+
+}  // namespace ltxv::vae

@@ -1,0 +1,164 @@
+#include "vae/video_vae.h"
+
+#include <optional>
+
+#include "nn/timestep.h"
+#include "vae/blocks.h"
+
+namespace ltxv {
+namespace {
+
+using vae::Block;
+using vae::Conv3d;
+using vae::ConvOptions;
+using vae::Pass;
+
+ConvOptions conv_options(const VaeConfig& config, bool causal) {
+  const std::string& mode = config.spatial_padding_mode;
+  return {.time = causal ? vae::TimePadding::causal : vae::TimePadding::centred,
+          .space = mode == "reflect"     ? vae::SpatialPadding::reflect
+                   : mode == "replicate" ? vae::SpatialPadding::replicate
+                                         : vae::SpatialPadding::zeros};
+}
+
+std::string volume_text(const at::Tensor& x) { return text(x.sizes()); }
+
+}  // namespace
+
+struct VideoVae::Encoder {
+  Conv3d conv_in, conv_out;
+  std::vector<std::unique_ptr<Block>> blocks;
+  at::ScalarType dtype;
+
+  Encoder(const Scope& at, const VaeConfig& c) {
+    const ConvOptions conv = conv_options(c, c.encoder_causal);
+    conv_in = Conv3d(at / "conv_in", c.in_channels * c.patch_size * c.patch_size, c.encoder_width, conv);
+    int64_t width = c.encoder_width;
+    for (size_t i = 0; i < c.encoder_blocks.size(); ++i) {
+      blocks.push_back(make_encoder_block(at / "down_blocks" / static_cast<int64_t>(i), c.encoder_blocks[i], conv));
+      width = c.encoder_blocks[i].out_channels;
+    }
+    // The extra channel is one log-variance for all means; only the means are used.
+    conv_out = Conv3d(at / "conv_out", width, c.latent_channels + 1, conv);
+    dtype = conv_out.dtype();
+  }
+};
+
+struct VideoVae::Decoder {
+  Conv3d conv_in, conv_out;
+  std::vector<std::unique_ptr<Block>> blocks;
+  at::Tensor timestep_scale, last_table;  // f32 scalar; [2,C]
+  std::optional<nn::TimestepEmbedder> last_embedder;
+  at::ScalarType dtype;
+
+  Decoder(const Scope& at, const VaeConfig& c) {
+    const ConvOptions conv = conv_options(c, c.decoder_causal);
+    conv_in = Conv3d(at / "conv_in", c.latent_channels, c.decoder_width, conv);
+    int64_t width = c.decoder_width;
+    for (size_t i = 0; i < c.decoder_blocks.size(); ++i) {
+      blocks.push_back(make_decoder_block(at / "up_blocks" / static_cast<int64_t>(i), c.decoder_blocks[i], conv,
+                                          c.timestep_conditioning));
+      width = c.decoder_blocks[i].out_channels;
+    }
+    conv_out = Conv3d(at / "conv_out", width, c.out_channels * c.patch_size * c.patch_size, conv);
+    dtype = conv_out.dtype();
+    if (c.timestep_conditioning) {
+      timestep_scale = at.take_as("timestep_scale_multiplier", {}, at::kFloat);
+      last_table = at.take("last_scale_shift_table", {2, width});
+      last_embedder.emplace(at / "last_time_embedder" / "timestep_embedder", 2 * width);
+    }
+  }
+};
+
+VideoVae::VideoVae(const VaeConfig& config, Parameters& parameters, VaeParts parts, VaePath path) : config_(config) {
+  const Scope at(parameters);
+  const int64_t channels = config.latent_channels;
+  const auto statistics = [&](const char* name) {
+    return at.take_as(std::string("per_channel_statistics.") + name, {channels}, at::kFloat).view({1, channels, 1, 1, 1});
+  };
+  mean_ = statistics("mean-of-means");
+  std_ = statistics("std-of-means");
+  LTXV_REQUIRE(BadWeights, (std_ > 0).all().item<bool>(), "tensor 'per_channel_statistics.std-of-means' holds values that are not positive");
+  if (parts != VaeParts::decoder) encoder_ = std::make_unique<Encoder>(at / "encoder", config);
+  if (parts != VaeParts::encoder) decoder_ = std::make_unique<Decoder>(at / "decoder", config);
+  parameters.finish();
+}
+
+VideoVae::~VideoVae() = default;
+VideoVae::VideoVae(VideoVae&&) noexcept = default;
+VideoVae& VideoVae::operator=(VideoVae&&) noexcept = default;
+
+at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, RunContext& run) const {
+  LTXV_CHECK(encoder_, "this VAE was loaded without its encoder");
+  LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) >= 1 && pixels.size(1) == config_.in_channels, "pixels have the shape ",
+             volume_text(pixels), ", [B, ", config_.in_channels, ", T, H, W] is needed");
+  latent_shape({pixels.size(2), pixels.size(3), pixels.size(4)}, config_.compression);  // refuses sizes off the grid
+  Pass pass;
+  pass.run = &run;
+  run.check_cancelled();
+  at::Tensor x = encoder_->conv_in(vae::patchify(pixels.to(encoder_->dtype), config_.patch_size));
+  for (const auto& block : encoder_->blocks) {
+    run.check_cancelled();
+    x = (*block)(x, pass);
+  }
+  x = encoder_->conv_out(vae::norm_modulate_silu(x, {}, {}));
+  return x.narrow(1, 0, config_.latent_channels).to(at::kFloat).contiguous();
+}
+
+at::Tensor VideoVae::encode(const at::Tensor& pixels, RunContext& run) const { return normalise(encode_raw(pixels, run)); }
+
+at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptions& options, RunContext& run) const {
+  LTXV_CHECK(decoder_, "this VAE was loaded without its decoder");
+  LTXV_CHECK(raw_latents.dim() == 5 && raw_latents.size(1) == config_.latent_channels && raw_latents.numel() > 0,
+             "latents have the shape ", volume_text(raw_latents), ", [B, ", config_.latent_channels, ", T, H, W] is needed");
+  LTXV_CHECK(options.timestep >= 0 && options.timestep <= 1, "decode timestep is ", options.timestep, ", a number from 0 to 1 is needed");
+  Pass pass;
+  pass.run = &run;
+  pass.injected_noise = &options.injected_noise;
+  if (config_.timestep_conditioning) {
+    pass.timestep = at::full({raw_latents.size(0)}, options.timestep, at::kFloat) * decoder_->timestep_scale;
+  }
+  run.check_cancelled();
+  at::Tensor x = decoder_->conv_in(raw_latents.to(decoder_->dtype));
+  for (const auto& block : decoder_->blocks) {
+    run.check_cancelled();
+    x = (*block)(x, pass);
+  }
+  at::Tensor shift, scale;
+  if (decoder_->last_embedder) {
+    const at::Tensor embedding = (*decoder_->last_embedder)(pass.timestep).view({-1, 2, decoder_->last_table.size(1)});
+    const at::Tensor rows = (decoder_->last_table + embedding).to(at::kFloat);
+    shift = rows.select(1, 0);
+    scale = rows.select(1, 1);
+  }
+  run.check_cancelled();
+  x = decoder_->conv_out(vae::norm_modulate_silu(x, shift, scale));
+  return vae::unpatchify(x, config_.patch_size).to(at::kFloat);
+}
+
+at::Tensor VideoVae::decode(const at::Tensor& latents, const DecodeOptions& options, RunContext& run) const {
+  LTXV_CHECK(latents.dim() == 5 && latents.size(1) == config_.latent_channels, "latents have the shape ", volume_text(latents), ", [B, ",
+             config_.latent_channels, ", T, H, W] is needed");
+  return decode_raw(denormalise(latents), options, run);
+}
+
+at::Tensor VideoVae::normalise(const at::Tensor& raw_latents) const {
+  return (raw_latents.to(at::kFloat) - mean_) * config_.scaling_factor / std_;
+}
+
+at::Tensor VideoVae::denormalise(const at::Tensor& latents) const {
+  return latents.to(at::kFloat) * std_ / config_.scaling_factor + mean_;
+}
+
+std::vector<std::array<int64_t, 2>> VideoVae::injected_noise_shapes(int64_t latent_height, int64_t latent_width) const {
+  std::vector<std::array<int64_t, 2>> shapes;
+  std::array<int64_t, 2> size = {latent_height, latent_width};
+  for (const VaeBlock& b : config_.decoder_blocks) {
+    const auto s = vae_block_stride(b);
+    size = {size[0] * s[1], size[1] * s[2]};
+    if (b.inject_noise) shapes.insert(shapes.end(), 2 * b.layer_count, size);
+  }
+  return shapes;
+}
+
+}  // namespace ltxv

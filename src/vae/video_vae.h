@@ -1,0 +1,63 @@
+#pragma once
+// The video VAE: pixels to latents and back.
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/run_context.h"
+#include "base/tensor.h"
+#include "vae/vae_config.h"
+#include "weights/parameters.h"
+
+namespace ltxv {
+
+struct DecodeOptions {
+  /// The noise level the decoder is told, in [0,1]; used only with timestep conditioning.
+  double timestep = 0.05;
+  /// Returns one noise map [height, width]; called in execution order, once a map of injected_noise_shapes(). Empty: zeros.
+  std::function<at::Tensor(int64_t height, int64_t width)> injected_noise;
+};
+
+/// Immutable after construction; calls from several threads are independent.
+class VideoVae {
+ public:
+  /// Claims every tensor of `parts` and the statistics, then calls parameters.finish(). The configuration must have passed
+  /// finish_vae_config, and the key map of `parameters` must drop what `parts` leaves out.
+  /// Errors: as Parameters; BadWeights for a standard deviation that is not positive.
+  VideoVae(const VaeConfig& config, Parameters& parameters, VaeParts parts = VaeParts::both, VaePath path = VaePath::fast);
+  ~VideoVae();
+  VideoVae(VideoVae&&) noexcept;
+  VideoVae& operator=(VideoVae&&) noexcept;
+
+  const VaeConfig& config() const { return config_; }
+
+  /// The mean of the posterior, normalised or raw.
+  /// Shapes: pixels [B,3,T,H,W] f32 in [-1,1], T = temporal k + 1, H and W multiples of the spatial compression
+  ///         -> [B,C,Tl,Hl,Wl] f32.
+  /// Errors: InvalidArgument (shape off the grid, no encoder loaded), Cancelled.
+  at::Tensor encode(const at::Tensor& pixels, RunContext& run) const;
+  at::Tensor encode_raw(const at::Tensor& pixels, RunContext& run) const;
+
+  /// Pixels before clamping. Mixing noise into the latents is the caller's business.
+  /// Shapes: latents [B,C,Tl,Hl,Wl] -> [B,3,Tp,Hp,Wp] f32.
+  /// Errors: InvalidArgument (shape, timestep outside [0,1], no decoder loaded), Cancelled.
+  at::Tensor decode(const at::Tensor& latents, const DecodeOptions& options, RunContext& run) const;
+  at::Tensor decode_raw(const at::Tensor& raw_latents, const DecodeOptions& options, RunContext& run) const;
+
+  /// (raw - mean) * scaling_factor / std per channel, in f32, and back.
+  at::Tensor normalise(const at::Tensor& raw_latents) const;
+  at::Tensor denormalise(const at::Tensor& latents) const;
+
+  /// Height and width of every injected noise map of one decode, in the order of the calls. Empty for most models.
+  std::vector<std::array<int64_t, 2>> injected_noise_shapes(int64_t latent_height, int64_t latent_width) const;
+
+ private:
+  struct Encoder;
+  struct Decoder;
+  VaeConfig config_;
+  std::unique_ptr<Encoder> encoder_;
+  std::unique_ptr<Decoder> decoder_;
+  at::Tensor mean_, std_;  // [1,C,1,1,1] f32
+};
+
+}  // namespace ltxv
