@@ -74,7 +74,7 @@ class ResidualBlock {
 class ResidualBlocks : public Block {
  public:
   ResidualBlocks(const Scope& at, const VaeBlock& b, const ConvOptions& conv, bool timestep_conditioning) {
-    if (timestep_conditioning) embedder_.emplace(at / "time_embedder" / "timestep_embedder", 4 * b.in_channels);
+    if (timestep_conditioning) embedder_.emplace(at / "time_embedder", 4 * b.in_channels);
     for (int64_t i = 0; i < b.layer_count; ++i) {
       blocks_.emplace_back(at / "res_blocks" / i, b.in_channels, b.in_channels, conv, timestep_conditioning, b.inject_noise);
     }

@@ -65,7 +65,7 @@ struct VideoVae::Decoder {
     if (c.timestep_conditioning) {
       timestep_scale = at.take_as("timestep_scale_multiplier", {}, at::kFloat);
       last_table = at.take("last_scale_shift_table", {2, width});
-      last_embedder.emplace(at / "last_time_embedder" / "timestep_embedder", 2 * width);
+      last_embedder.emplace(at / "last_time_embedder", 2 * width);
     }
   }
 };
