@@ -1,0 +1,450 @@
+/* ltxv.h - text to video with the LTX-Video models. C99; usable from every language with a C foreign-function interface.
+ *
+ *   #include <ltxv/ltxv.h>
+ *
+ *   ltxv_error error = ltxv_error_init();
+ *   ltxv_engine *engine = NULL;
+ *   ltxv_video *video = NULL;
+ *   ltxv_engine_options open = ltxv_engine_options_init();
+ *   open.model = "shapes";                            // bundled name, or a folder in diffusers' layout
+ *   ltxv_generate_options ask = ltxv_generate_options_init();
+ *   ask.prompt = "a red circle moves to the right on a black background";
+ *   ask.seed = 7;                                     // every other field stays 0: the model's preset
+ *   if (ltxv_engine_open(&open, &engine, &error) != LTXV_OK ||
+ *       ltxv_generate(engine, &ask, &video, &error) != LTXV_OK ||
+ *       ltxv_video_write(video, "out.mp4", NULL, &error) != LTXV_OK)
+ *     fprintf(stderr, "%s\n", error.message);
+ *   ltxv_video_free(video);                           // NULL is legal in every _free
+ *   ltxv_engine_free(engine);
+ *
+ * Rules that hold for every function
+ * - Functions that can fail return a status and describe the failure in `error`, which the caller owns and which may be NULL. On
+ *   failure every output handle is set to NULL, no file is left half-written, and the engine stays usable.
+ * - No exception, abort, exit or print crosses this boundary. A required pointer that is NULL gives LTXV_INVALID_ARGUMENT.
+ * - Inputs are copied before a function returns. What this library hands out is freed with the matching _free.
+ * - Strings are UTF-8 and end with NUL. Paths are bytes.
+ * - Structs start with `struct_size`: set it to the struct's sizeof (the _init functions do). Fields are only ever appended. A
+ *   smaller struct than this library knows is completed with zeros; a larger one is accepted if the part this library does not
+ *   know is zero, else LTXV_UNSUPPORTED. Set `reserved` fields to 0.
+ * - In option structs zero means "the preset's value". Where a zero must be asked for, set its LTXV_ZERO_ bit in `zero_fields`.
+ * - Threads: different handles are independent. One engine may be used by several threads at once. A video, a tensors or a text
+ *   handle may be read by several threads; functions marked "one thread" need the handle for themselves. No handle may be freed
+ *   while another thread uses it.
+ * - fork: after a process has opened an engine, its forked children (without exec) get LTXV_UNSUPPORTED instead of a hang.
+ */
+#ifndef LTXV_LTXV_H
+#define LTXV_LTXV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define LTXV_API __attribute__((visibility("default")))
+#else
+#define LTXV_API
+#endif
+
+#ifdef __cplusplus
+#define LTXV_NOEXCEPT noexcept
+extern "C" {
+#else
+#define LTXV_NOEXCEPT
+#endif
+
+/* ---- status, errors, version -------------------------------------------------------------------------------------------- */
+
+/** 0, or a negative value below; values are never reused. Positive values are not failures. */
+typedef int32_t ltxv_status;
+enum {
+  LTXV_OK = 0,
+  LTXV_END = 1,               /* ltxv_video_next_frame: no more frames */
+  LTXV_INVALID_ARGUMENT = -1, /* the caller asked for something impossible */
+  LTXV_IO = -2,               /* a file could not be read or written */
+  LTXV_BAD_WEIGHTS = -3,      /* a model file is damaged, incomplete or inconsistent */
+  LTXV_UNSUPPORTED = -4,      /* valid, but not something this build can do */
+  LTXV_OUT_OF_MEMORY = -5,    /* host or device memory ran out */
+  LTXV_DEVICE = -6,           /* the compute device failed or is absent */
+  LTXV_CANCELLED = -7,        /* the caller cancelled the run */
+  LTXV_INTERNAL = -8,         /* a defect of this library; please report it */
+  LTXV_NUMERIC = -9           /* NaN or infinity in weights, latents or frames */
+};
+
+/** Written only on failure. `message` is one line that names the file, tensor or option, what was found and what is allowed.
+ *  A struct_size of 0 counts as the size of this version, 512. */
+typedef struct ltxv_error {
+  uint32_t struct_size;
+  ltxv_status status;
+  char message[504]; /* always NUL-terminated, cut at a character boundary */
+} ltxv_error;
+
+/** "0.1.0". The text lives as long as the process. Any thread. */
+LTXV_API const char *ltxv_version(void) LTXV_NOEXCEPT;
+/** Grows when functions or fields are added. A program built against 3 runs with 3 or more. Any thread. */
+LTXV_API uint32_t ltxv_abi_version(void) LTXV_NOEXCEPT;
+#define LTXV_ABI_VERSION 1u
+/** One JSON object on this build: versions, compiler, devices, kernels chosen; everything a bug report needs. The text lives as
+ *  long as the process. Any thread. */
+LTXV_API const char *ltxv_describe(void) LTXV_NOEXCEPT;
+/** "ok", "invalid argument", "cannot read or write", ... for a status; never NULL. Any thread. */
+LTXV_API const char *ltxv_status_text(ltxv_status status) LTXV_NOEXCEPT;
+
+/* ---- progress, log, cancel ---------------------------------------------------------------------------------------------- */
+
+enum {
+  LTXV_STAGE_LOAD = 0,    /* reading weights */
+  LTXV_STAGE_TEXT = 1,    /* prompt to embeddings */
+  LTXV_STAGE_ENCODE = 2,  /* given frames to latents */
+  LTXV_STAGE_DENOISE = 3, /* the sampling steps */
+  LTXV_STAGE_DECODE = 4,  /* latents to frames */
+  LTXV_STAGE_WRITE = 5    /* frames to a file */
+};
+
+/** From the library to the caller: read only fields that lie within struct_size. */
+typedef struct ltxv_progress {
+  uint32_t struct_size;
+  int32_t stage;          /* LTXV_STAGE_... */
+  int32_t step;           /* finished units of this stage */
+  int32_t step_count;     /* units of this stage, 0 when unknown */
+  double elapsed_seconds; /* since the call began */
+} ltxv_progress;
+
+/** Called on the thread that made the call, between steps, without a lock held. Nonzero stops the run (LTXV_CANCELLED). Must not
+ *  throw or longjmp, and must not call functions on the handle the run works on. */
+typedef int32_t (*ltxv_progress_fn)(const ltxv_progress *progress, void *user_data);
+
+enum { LTXV_LOG_DEBUG = 0, LTXV_LOG_INFO = 1, LTXV_LOG_WARNING = 2 };
+/** One line without line feed, valid during the call. Same rules as ltxv_progress_fn. */
+typedef void (*ltxv_log_fn)(int32_t level, const char *message, void *user_data);
+
+/** A switch that stops the runs it was given to, looked at between steps, transformer blocks and tiles. Never re-armed. */
+typedef struct ltxv_cancel ltxv_cancel;
+/** Errors: OUT_OF_MEMORY. Any thread. */
+LTXV_API ltxv_status ltxv_cancel_new(ltxv_cancel **out, ltxv_error *error) LTXV_NOEXCEPT;
+/** Any thread, also before the run starts, also from a signal handler. NULL is legal. */
+LTXV_API void ltxv_cancel_trip(ltxv_cancel *cancel) LTXV_NOEXCEPT;
+/** Legal while runs that were given the switch still go on: they keep what they need. */
+LTXV_API void ltxv_cancel_free(ltxv_cancel *cancel) LTXV_NOEXCEPT;
+
+/* ---- text --------------------------------------------------------------------------------------------------------------- */
+
+/** Text made by the library. */
+typedef struct ltxv_text ltxv_text;
+/** NUL-terminated UTF-8, valid until ltxv_text_free; NULL for NULL. */
+LTXV_API const char *ltxv_text_data(const ltxv_text *text) LTXV_NOEXCEPT;
+LTXV_API void ltxv_text_free(ltxv_text *text) LTXV_NOEXCEPT;
+
+/** One JSON object on what a model folder, model file or tensor file is: kind, release, parts, parameters, dtype, what is
+ *  missing. `path` may be a bundled name. Reads headers only. Errors: IO, BAD_WEIGHTS, UNSUPPORTED. Any thread. */
+LTXV_API ltxv_status ltxv_inspect(const char *path, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
+
+/** Everything that can be known to fail about writing to `path` (unknown extension, folder missing or not writable, encoder
+ *  missing) before a model is loaded. Writes nothing. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. Any thread. */
+LTXV_API ltxv_status ltxv_output_check(const char *path, ltxv_error *error) LTXV_NOEXCEPT;
+
+/* ---- tensors ------------------------------------------------------------------------------------------------------------ */
+
+enum {
+  LTXV_F32 = 1, LTXV_F64 = 2, LTXV_F16 = 3, LTXV_BF16 = 4,
+  LTXV_I64 = 5, LTXV_I32 = 6, LTXV_I16 = 7, LTXV_I8 = 8, LTXV_U8 = 9, LTXV_BOOL = 10
+};
+
+/** A set of named tensors in host memory. */
+typedef struct ltxv_tensors ltxv_tensors;
+
+/** From the library to the caller; set struct_size before the call. Everything pointed to is valid until the set is changed or
+ *  freed. */
+typedef struct ltxv_tensor_view {
+  uint32_t struct_size;
+  int32_t dtype;        /* LTXV_F32 ... */
+  int32_t rank;         /* 0 for a scalar */
+  uint32_t reserved;
+  const int64_t *shape; /* `rank` sizes, row-major and without gaps */
+  const void *data;
+  uint64_t byte_count;
+  const char *name;
+} ltxv_tensor_view;
+
+/** An empty set. */
+LTXV_API ltxv_status ltxv_tensors_new(ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
+/** Every tensor of a .safetensors file. Errors: IO, BAD_WEIGHTS (a rule of the format broken), UNSUPPORTED (element type). */
+LTXV_API ltxv_status ltxv_tensors_load(const char *path, ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
+/** Writes a .safetensors file, complete or not at all. Errors: IO. */
+LTXV_API ltxv_status ltxv_tensors_save(const ltxv_tensors *tensors, const char *path, ltxv_error *error) LTXV_NOEXCEPT;
+/** How many tensors; 0 for NULL. */
+LTXV_API int32_t ltxv_tensors_count(const ltxv_tensors *tensors) LTXV_NOEXCEPT;
+/** Tensor number `index`, in the order of names. Errors: INVALID_ARGUMENT. */
+LTXV_API ltxv_status ltxv_tensors_at(const ltxv_tensors *tensors, int32_t index, ltxv_tensor_view *out,
+                                     ltxv_error *error) LTXV_NOEXCEPT;
+/** Errors: INVALID_ARGUMENT listing the names there are. */
+LTXV_API ltxv_status ltxv_tensors_get(const ltxv_tensors *tensors, const char *name, ltxv_tensor_view *out,
+                                      ltxv_error *error) LTXV_NOEXCEPT;
+/** Adds a copy of row-major data, replacing a tensor of that name. `tensor`: dtype, rank (at most 8), shape, data, byte_count and
+ *  name are read. One thread. Errors: INVALID_ARGUMENT (byte_count is not that of dtype and shape). */
+LTXV_API ltxv_status ltxv_tensors_add(ltxv_tensors *tensors, const ltxv_tensor_view *tensor, ltxv_error *error) LTXV_NOEXCEPT;
+
+/** DLPack's exchange struct (dlpack.h, version 0.8), for numpy, torch, jax and others. Not owned by this header. */
+struct DLManagedTensor;
+/** Shares a tensor without a copy; it outlives the set. The receiver calls (*out)->deleter(*out) once. */
+LTXV_API ltxv_status ltxv_tensors_export_dlpack(const ltxv_tensors *tensors, const char *name, struct DLManagedTensor **out,
+                                                ltxv_error *error) LTXV_NOEXCEPT;
+/** Adds a copy of a host tensor; the caller keeps `tensor` and its duty to call the deleter. One thread. */
+LTXV_API ltxv_status ltxv_tensors_import_dlpack(ltxv_tensors *tensors, const char *name, const struct DLManagedTensor *tensor,
+                                                ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API void ltxv_tensors_free(ltxv_tensors *tensors) LTXV_NOEXCEPT;
+
+/* ---- engine ------------------------------------------------------------------------------------------------------------- */
+
+/** One model: configs, tokenizer, weights. Weights are read when a stage first needs them. */
+typedef struct ltxv_engine ltxv_engine;
+
+typedef struct ltxv_engine_options {
+  uint32_t struct_size;
+  int32_t thread_count;     /* compute threads; 0: physical cores */
+  const char *model;        /* folder in diffusers' layout, model file or bundled name; NULL: the bundled "shapes" */
+  const char *text_encoder; /* parts given apart; NULL: the model's own */
+  const char *tokenizer;
+  const char *vae;
+  const char *transformer;
+  const char *device;       /* "auto", "cpu", "cuda", "cuda:1"; NULL: "auto" */
+  const char *dtype;        /* "auto", "fp32", "bf16", "fp16"; NULL: "auto" */
+  uint32_t copy_files;      /* nonzero: read weights into memory instead of mapping the files (a mapped file must not be cut) */
+  uint32_t reserved;
+} ltxv_engine_options;
+
+/** Reads configs and headers and checks that the parts belong together. `options` may be NULL. Any thread.
+ *  Errors: INVALID_ARGUMENT, IO, BAD_WEIGHTS, UNSUPPORTED, DEVICE, OUT_OF_MEMORY. */
+LTXV_API ltxv_status ltxv_engine_open(const ltxv_engine_options *options, ltxv_engine **out, ltxv_error *error) LTXV_NOEXCEPT;
+/** One JSON object: model, release, parts with files, parameters and dtype, device, compute dtype, threads. Valid until the
+ *  engine is freed; NULL for NULL. Any thread. */
+LTXV_API const char *ltxv_engine_describe(const ltxv_engine *engine) LTXV_NOEXCEPT;
+
+/** What a caller needs to ask for sizes the model can make; set struct_size before the call. */
+typedef struct ltxv_engine_properties {
+  uint32_t struct_size;
+  int32_t spatial_compression;  /* width and height are computed in multiples of this */
+  int32_t temporal_compression; /* frame counts are computed as k times this, plus 1 */
+  int32_t latent_channel_count;
+  int32_t width_px;             /* the default preset's values from here on */
+  int32_t height_px;
+  int32_t frame_count;
+  int32_t step_count;
+  double frames_per_second;
+  double guidance_scale;
+  uint64_t seed;
+} ltxv_engine_properties;
+LTXV_API ltxv_status ltxv_engine_info(const ltxv_engine *engine, ltxv_engine_properties *out, ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API void ltxv_engine_free(ltxv_engine *engine) LTXV_NOEXCEPT;
+
+/* ---- generate ----------------------------------------------------------------------------------------------------------- */
+
+/** A finished clip in host memory. */
+typedef struct ltxv_video ltxv_video;
+
+/** Bits of `zero_fields`: the field of that name is 0 on purpose. */
+enum {
+  LTXV_ZERO_SEED = 1,
+  LTXV_ZERO_GUIDANCE_SCALE = 2,
+  LTXV_ZERO_GUIDANCE_RESCALE = 4,
+  LTXV_ZERO_IMAGE_NOISE_SCALE = 8,
+  LTXV_ZERO_DECODE_TIMESTEP = 16,
+  LTXV_ZERO_DECODE_NOISE_SCALE = 32,
+  LTXV_ZERO_STRENGTH = 64
+};
+
+/** How the initial noise follows from the seed. */
+enum {
+  LTXV_NOISE_TORCH = 1,       /* as diffusers draws it: torch.randn on the CPU at [1,C,T,H,W]; the preset's value */
+  LTXV_NOISE_TORCH_TOKENS = 2 /* the same generator at [1,N,C], as the official code draws it */
+};
+
+/** An image or clip that the video must contain. */
+typedef struct ltxv_condition {
+  uint32_t struct_size;
+  int32_t frame_index;  /* where its first frame goes */
+  const char *path;     /* image, video, or .safetensors with `frames` f32 [1,3,T,H,W] in [-1,1] */
+  double strength;      /* 1 (also for 0 without LTXV_ZERO_STRENGTH) keeps it exactly, less lets the model change it */
+  uint32_t zero_fields;
+  uint32_t reserved;
+} ltxv_condition;
+
+typedef struct ltxv_generate_options {
+  uint32_t struct_size;
+  int32_t frame_count;          /* counts off the model's grid are computed larger, then cropped; so are width and height */
+  int32_t width_px;
+  int32_t height_px;
+  double seconds;               /* instead of frame_count */
+  double frames_per_second;
+  const char *prompt;           /* required unless prompt_embeds_path is given; may be "" */
+  const char *negative_prompt;  /* NULL: the preset's; "" is an empty one */
+  const char *prompt_embeds_path; /* .safetensors made by ltxv_embed, used instead of the text encoder */
+  const char *negative_prompt_embeds_path;
+  int32_t step_count;
+  int32_t sigma_count;          /* with sigmas: an explicit schedule, descending in (0, 1]; the last 0 is implied */
+  const double *sigmas;
+  double guidance_scale;        /* 1 switches guidance off */
+  double guidance_rescale;
+  uint64_t seed;                /* any value is reproducible, 0 with LTXV_ZERO_SEED */
+  uint32_t zero_fields;         /* LTXV_ZERO_... */
+  int32_t noise_kind;           /* LTXV_NOISE_... */
+  int32_t max_text_tokens;
+  int32_t condition_count;
+  const ltxv_condition *conditions; /* an array; every element has the struct_size of the first */
+  double image_noise_scale;
+  double decode_timestep;
+  double decode_noise_scale;
+  const char *noise_path;       /* .safetensors with every random draw by name, instead of the generator */
+  const char *save_noise_path;  /* writes the draws of this run */
+  const char *save_latents_path; /* writes the denoised, normalised latents: `latents` f32 [1,C,T,H,W] */
+  const char *preset;           /* name of a preset of the model */
+  ltxv_progress_fn on_progress; /* each of these four may be NULL */
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_generate_options;
+
+/** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out (ltxv_video_free).
+ *  Errors: INVALID_ARGUMENT (before any heavy work), IO, BAD_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY, DEVICE, NUMERIC, CANCELLED. */
+LTXV_API ltxv_status ltxv_generate(ltxv_engine *engine, const ltxv_generate_options *options, ltxv_video **out,
+                                   ltxv_error *error) LTXV_NOEXCEPT;
+/** What ltxv_generate would do, as one JSON object with every value filled in. Quick. Any thread. Errors: as ltxv_generate. */
+LTXV_API ltxv_status ltxv_generate_resolve(ltxv_engine *engine, const ltxv_generate_options *options, ltxv_text **out,
+                                           ltxv_error *error) LTXV_NOEXCEPT;
+
+/* ---- the stages one by one ---------------------------------------------------------------------------------------------- */
+
+typedef struct ltxv_embed_options {
+  uint32_t struct_size;
+  int32_t max_text_tokens;
+  const char *prompt; /* required, may be "" */
+  ltxv_progress_fn on_progress;
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_embed_options;
+/** Text encoder alone: `prompt_embeds` f32 [1,S,D] and `prompt_attention_mask` i64 [1,S]. Any thread. */
+LTXV_API ltxv_status ltxv_embed(ltxv_engine *engine, const ltxv_embed_options *options, ltxv_tensors **out,
+                                ltxv_error *error) LTXV_NOEXCEPT;
+
+typedef struct ltxv_encode_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  ltxv_progress_fn on_progress;
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_encode_options;
+/** VAE encoder alone: `frames` f32 [1,3,T,H,W] in [-1,1] on the model's grid -> `latents` f32 [1,C,T,H,W], normalised posterior
+ *  mean. `options` may be NULL. Any thread. */
+LTXV_API ltxv_status ltxv_encode(ltxv_engine *engine, const ltxv_tensors *frames, const ltxv_encode_options *options,
+                                 ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
+
+typedef struct ltxv_decode_options {
+  uint32_t struct_size;
+  uint32_t zero_fields;     /* LTXV_ZERO_DECODE_TIMESTEP, LTXV_ZERO_DECODE_NOISE_SCALE (seed 0 needs no bit: 0 is the default) */
+  double decode_timestep;   /* used by models with a timestep-conditioned decoder */
+  double decode_noise_scale;
+  uint64_t seed;
+  const char *noise_path;   /* draws `decode`, `decoder_00`, ... by name */
+  double frames_per_second; /* of the clip that results */
+  ltxv_progress_fn on_progress;
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_decode_options;
+/** VAE decoder alone: `latents` f32 [1,C,T,H,W], normalised -> a clip. `options` may be NULL. Any thread. */
+LTXV_API ltxv_status ltxv_decode(ltxv_engine *engine, const ltxv_tensors *latents, const ltxv_decode_options *options,
+                                 ltxv_video **out, ltxv_error *error) LTXV_NOEXCEPT;
+
+/* ---- video -------------------------------------------------------------------------------------------------------------- */
+
+/** Reads an image, clip, `%04d` sequence or .safetensors (`frames`). Width and height both 0: as they are; both given: cropped
+ *  around the centre to that aspect, then resized. frame_count: at most the first so many, 0: all. Any thread.
+ *  Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. */
+LTXV_API ltxv_status ltxv_read_frames(const char *path, int32_t width_px, int32_t height_px, int32_t frame_count, ltxv_video **out,
+                                      ltxv_error *error) LTXV_NOEXCEPT;
+/** A clip from `frames` f32 [1,3,T,H,W] in [-1,1], for instance to write it. Errors: INVALID_ARGUMENT. */
+LTXV_API ltxv_status ltxv_video_new(const ltxv_tensors *frames, double frames_per_second, ltxv_video **out,
+                                    ltxv_error *error) LTXV_NOEXCEPT;
+
+/** Set struct_size before the call. */
+typedef struct ltxv_video_properties {
+  uint32_t struct_size;
+  int32_t frame_count;
+  int32_t width_px;
+  int32_t height_px;
+  double frames_per_second;
+} ltxv_video_properties;
+LTXV_API ltxv_status ltxv_video_info(const ltxv_video *video, ltxv_video_properties *out, ltxv_error *error) LTXV_NOEXCEPT;
+
+/** One picture: rows from top to bottom, 3 bytes (red, green, blue) a pixel. Set struct_size before the call. */
+typedef struct ltxv_frame {
+  uint32_t struct_size;
+  int32_t index;
+  int32_t width_px;
+  int32_t height_px;
+  int64_t stride_bytes;   /* from one row to the next */
+  double time_seconds;    /* when it is shown: index / frames_per_second */
+  const uint8_t *rgb;     /* valid until the next call of _next_frame or _rewind, or _free, on this video */
+} ltxv_frame;
+/** The next picture, starting with the first; LTXV_END after the last. One thread. */
+LTXV_API ltxv_status ltxv_video_next_frame(ltxv_video *video, ltxv_frame *out, ltxv_error *error) LTXV_NOEXCEPT;
+/** The next call of ltxv_video_next_frame gives the first picture again. One thread. */
+LTXV_API ltxv_status ltxv_video_rewind(ltxv_video *video, ltxv_error *error) LTXV_NOEXCEPT;
+/** `frames` f32 [1,3,T,H,W], before clamping to [-1,1], and `latents` f32 [1,C,T,H,W] where the clip was generated. Shares the
+ *  memory of the video and outlives it. */
+LTXV_API ltxv_status ltxv_video_tensors(const ltxv_video *video, ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
+/** One JSON object: prompt, seed, every setting, model, version; the same that is stored in files. Valid until ltxv_video_free;
+ *  NULL for NULL. */
+LTXV_API const char *ltxv_video_metadata(const ltxv_video *video) LTXV_NOEXCEPT;
+
+typedef struct ltxv_write_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double frames_per_second; /* 0: the clip's */
+  ltxv_progress_fn on_progress;
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_write_options;
+/** Writes a file by extension: .mp4 .mkv .webm .gif .png (`%04d`: one file a frame, else a contact sheet) .safetensors. The file
+ *  is complete or absent. `options` may be NULL. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED, CANCELLED. */
+LTXV_API ltxv_status ltxv_video_write(const ltxv_video *video, const char *path, const ltxv_write_options *options,
+                                      ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API void ltxv_video_free(ltxv_video *video) LTXV_NOEXCEPT;
+
+/* ---- initialisers: inline, so that they record the sizeof the caller was compiled with ---------------------------------- */
+
+#ifdef __cplusplus
+#define LTXV_DEFINE_INIT(type)    \
+  static inline type type##_init(void) { \
+    type value = {};              \
+    value.struct_size = (uint32_t)sizeof(type); \
+    return value;                 \
+  }
+#else
+#define LTXV_DEFINE_INIT(type)    \
+  static inline type type##_init(void) { \
+    static const type zero;       \
+    type value = zero;            \
+    value.struct_size = (uint32_t)sizeof(type); \
+    return value;                 \
+  }
+#endif
+LTXV_DEFINE_INIT(ltxv_error)
+LTXV_DEFINE_INIT(ltxv_tensor_view)
+LTXV_DEFINE_INIT(ltxv_engine_options)
+LTXV_DEFINE_INIT(ltxv_engine_properties)
+LTXV_DEFINE_INIT(ltxv_condition)
+LTXV_DEFINE_INIT(ltxv_generate_options)
+LTXV_DEFINE_INIT(ltxv_embed_options)
+LTXV_DEFINE_INIT(ltxv_encode_options)
+LTXV_DEFINE_INIT(ltxv_decode_options)
+LTXV_DEFINE_INIT(ltxv_video_properties)
+LTXV_DEFINE_INIT(ltxv_frame)
+LTXV_DEFINE_INIT(ltxv_write_options)
+#undef LTXV_DEFINE_INIT
+
+#ifdef __cplusplus
+}
+#endif
+#endif

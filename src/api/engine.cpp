@@ -1,0 +1,206 @@
+// Engine, generate, and the stages one by one.
+#include "api/handles.h"
+#include "api/versioned.h"
+
+namespace ltxv::api {
+namespace {
+
+/// A field where zero means "the preset's value" unless its bit says that zero is meant.
+template <class T>
+std::optional<T> given(T value, uint32_t zero_fields, uint32_t bit) {
+  if (value != T{} || (zero_fields & bit) != 0) return value;
+  return std::nullopt;
+}
+
+void check_zero_fields(uint32_t zero_fields, uint32_t known, const char* what) {
+  LTXV_REQUIRE(Unsupported, (zero_fields & ~known) == 0, what, ": zero_fields has bits this library does not know: ",
+               zero_fields & ~known);
+}
+
+ConditionItem condition_item(const ltxv_condition& c) {
+  check_zero_fields(c.zero_fields, LTXV_ZERO_STRENGTH, "condition");
+  return {.path = required_path(c.path, "condition path"),
+          .frame_index = c.frame_index,
+          .strength = given(c.strength, c.zero_fields, LTXV_ZERO_STRENGTH).value_or(1.0)};
+}
+
+NoiseKind noise_kind(int32_t kind) {
+  LTXV_CHECK(kind >= 0 && kind <= LTXV_NOISE_TORCH_TOKENS, "noise_kind is ", kind,
+             ", allowed are LTXV_NOISE_TORCH (1) and LTXV_NOISE_TORCH_TOKENS (2)");
+  return kind == LTXV_NOISE_TORCH_TOKENS ? NoiseKind::torch_tokens : NoiseKind::torch;
+}
+
+Request to_request(const ltxv_generate_options& o) {
+  constexpr uint32_t kKnownZeros = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_SCALE | LTXV_ZERO_GUIDANCE_RESCALE | LTXV_ZERO_IMAGE_NOISE_SCALE |
+                                   LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE;
+  check_zero_fields(o.zero_fields, kKnownZeros, "generate options");
+  LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr, "prompt is NULL, and prompt_embeds_path is not given");
+  LTXV_CHECK(o.sigma_count >= 0 && (o.sigma_count == 0) == (o.sigmas == nullptr), "sigmas and sigma_count go together: sigma_count is ",
+             o.sigma_count, ", sigmas is ", o.sigmas ? "given" : "NULL");
+  Request r;
+  if (o.prompt) r.prompt = utf8(o.prompt, "prompt");
+  if (o.negative_prompt) r.negative_prompt = utf8(o.negative_prompt, "negative_prompt");
+  r.prompt_embeds_path = path_or_empty(o.prompt_embeds_path);
+  r.negative_prompt_embeds_path = path_or_empty(o.negative_prompt_embeds_path);
+  r.width = o.width_px;
+  r.height = o.height_px;
+  r.frame_count = o.frame_count;
+  r.seconds = o.seconds;
+  r.frames_per_second = o.frames_per_second;
+  r.step_count = o.step_count;
+  if (o.sigma_count > 0) r.sigmas.assign(o.sigmas, o.sigmas + o.sigma_count);
+  r.guidance_scale = given(o.guidance_scale, o.zero_fields, LTXV_ZERO_GUIDANCE_SCALE);
+  r.guidance_rescale = given(o.guidance_rescale, o.zero_fields, LTXV_ZERO_GUIDANCE_RESCALE);
+  r.seed = given(o.seed, o.zero_fields, LTXV_ZERO_SEED);
+  r.noise_kind = noise_kind(o.noise_kind);
+  r.max_text_tokens = o.max_text_tokens;
+  for (const ltxv_condition& c : read_array(o.conditions, o.condition_count, "conditions")) r.conditions.push_back(condition_item(c));
+  r.image_noise_scale = given(o.image_noise_scale, o.zero_fields, LTXV_ZERO_IMAGE_NOISE_SCALE);
+  r.decode_timestep = given(o.decode_timestep, o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP);
+  r.decode_noise_scale = given(o.decode_noise_scale, o.zero_fields, LTXV_ZERO_DECODE_NOISE_SCALE);
+  r.noise_path = path_or_empty(o.noise_path);
+  r.save_noise_path = path_or_empty(o.save_noise_path);
+  r.save_latents_path = path_or_empty(o.save_latents_path);
+  r.preset = path_or_empty(o.preset);
+  return r;
+}
+
+EngineOptions to_engine_options(const ltxv_engine_options& o) {
+  EngineOptions e;
+  e.model = path_or_empty(o.model);
+  e.text_encoder = path_or_empty(o.text_encoder);
+  e.tokenizer = path_or_empty(o.tokenizer);
+  e.vae = path_or_empty(o.vae);
+  e.transformer = path_or_empty(o.transformer);
+  if (o.device) e.device = o.device;
+  if (o.dtype) e.dtype = o.dtype;
+  LTXV_CHECK(o.thread_count >= 0 && o.thread_count <= 1024, "thread_count is ", o.thread_count, ", allowed are 1 to 1024, or 0");
+  e.thread_count = o.thread_count;
+  e.copy_files = o.copy_files != 0;
+  return e;
+}
+
+Engine& usable(ltxv_engine* engine) {
+  require(engine, "engine");
+  check_process();
+  return *engine->engine;
+}
+
+/// Rounds of a count that the ABI carries in 32 bits.
+int32_t narrow(int64_t value) { return static_cast<int32_t>(std::min<int64_t>(value, INT32_MAX)); }
+
+}  // namespace
+}  // namespace ltxv::api
+
+using namespace ltxv::api;
+
+ltxv_status ltxv_engine_open(const ltxv_engine_options* options, ltxv_engine** out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    start_output(out);
+    check_process();
+    const auto open = to_engine_options(read_versioned(options, "engine options"));
+    mark_process();
+    auto engine = ltxv::Engine::open(open);
+    std::string description = engine->describe_json();
+    *out = new ltxv_engine{std::move(engine), std::move(description)};
+  });
+}
+
+const char* ltxv_engine_describe(const ltxv_engine* engine) noexcept {
+  return engine == nullptr ? nullptr : engine->description.c_str();
+}
+
+ltxv_status ltxv_engine_info(const ltxv_engine* engine, ltxv_engine_properties* out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    const ltxv::ModelSpec& spec = require(engine, "engine")->engine->spec();
+    const ltxv::Preset& preset = spec.preset("");
+    const ltxv::Compression compression = spec.vae.compression;
+    ltxv_engine_properties p{};
+    p.spatial_compression = narrow(compression.spatial);
+    p.temporal_compression = narrow(compression.temporal);
+    p.latent_channel_count = narrow(spec.vae.latent_channels);
+    p.width_px = narrow(preset.width);
+    p.height_px = narrow(preset.height);
+    p.frame_count = narrow(preset.frame_count);
+    p.step_count = narrow(preset.sigmas.empty() ? preset.step_count : static_cast<int64_t>(preset.sigmas.size()));
+    p.frames_per_second = preset.frames_per_second;
+    p.guidance_scale = preset.guidance_scale;
+    p.seed = preset.seed;
+    write_versioned(out, p, "out");
+  });
+}
+
+void ltxv_engine_free(ltxv_engine* engine) noexcept {
+  // In a forked child the locks and threads the destructor may touch belong to the parent: the pages go with the child.
+  if (!is_forked_child()) delete engine;
+}
+
+ltxv_status ltxv_generate(ltxv_engine* engine, const ltxv_generate_options* options, ltxv_video** out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    start_output(out);
+    ltxv::Engine& usable_engine = usable(engine);
+    const auto o = read_versioned(require(options, "options"), "generate options");
+    ltxv::GenerateResult result = usable_engine.generate(to_request(o), run_hooks(o));
+    *out = new ltxv_video{.frames = result.frames.contiguous(),
+                          .latents = result.latents,
+                          .frames_per_second = result.resolved.request.frames_per_second,
+                          .metadata_json = std::move(result.metadata_json)};
+  });
+}
+
+ltxv_status ltxv_generate_resolve(ltxv_engine* engine, const ltxv_generate_options* options, ltxv_text** out,
+                                  ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    start_output(out);
+    const ltxv::ModelSpec& spec = usable(engine).spec();
+    const auto o = read_versioned(require(options, "options"), "generate options");
+    *out = new ltxv_text{ltxv::to_json(ltxv::resolve(to_request(o), spec), spec)};
+  });
+}
+
+ltxv_status ltxv_embed(ltxv_engine* engine, const ltxv_embed_options* options, ltxv_tensors** out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    start_output(out);
+    ltxv::Engine& usable_engine = usable(engine);
+    const auto o = read_versioned(require(options, "options"), "embed options");
+    LTXV_CHECK(o.max_text_tokens >= 0, "max_text_tokens is ", o.max_text_tokens, ", allowed is 1 or more, or 0");
+    const auto embeds = usable_engine.embed(utf8(o.prompt, "prompt"), o.max_text_tokens, run_hooks(o));
+    *out = new ltxv_tensors{{{"prompt_embeds", embeds.embeds.contiguous()}, {"prompt_attention_mask", embeds.mask.contiguous()}}};
+  });
+}
+
+ltxv_status ltxv_encode(ltxv_engine* engine, const ltxv_tensors* frames, const ltxv_encode_options* options, ltxv_tensors** out,
+                        ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    start_output(out);
+    ltxv::Engine& usable_engine = usable(engine);
+    const auto o = read_versioned(options, "encode options");
+    *out = new ltxv_tensors{{{"latents", usable_engine.encode(checked_frames(frames), run_hooks(o)).contiguous()}}};
+  });
+}
+
+ltxv_status ltxv_decode(ltxv_engine* engine, const ltxv_tensors* latents, const ltxv_decode_options* options, ltxv_video** out,
+                        ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    start_output(out);
+    ltxv::Engine& usable_engine = usable(engine);
+    const auto o = read_versioned(options, "decode options");
+    check_zero_fields(o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_SEED, "decode options");
+    const at::Tensor& input = find_tensor(*require(latents, "latents"), "latents");
+    const double rate = o.frames_per_second == 0 ? usable_engine.spec().preset("").frames_per_second : o.frames_per_second;
+    LTXV_CHECK(rate > 0 && rate <= 1000, "frames_per_second is ", rate, ", allowed is more than 0, at most 1000");
+    const auto check = [](double value, const char* name) {
+      LTXV_CHECK(value >= 0 && value <= 1, name, " is ", value, ", allowed are 0 to 1");
+      return value;
+    };
+    ltxv::DecodeRequest request;
+    if (const auto t = given(o.decode_timestep, o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP)) request.timestep = check(*t, "decode_timestep");
+    if (const auto s = given(o.decode_noise_scale, o.zero_fields, LTXV_ZERO_DECODE_NOISE_SCALE))
+      request.noise_scale = check(*s, "decode_noise_scale");
+    request.seed = o.seed;
+    request.noise_path = path_or_empty(o.noise_path);
+    *out = new ltxv_video{.frames = usable_engine.decode(input, request, run_hooks(o)).contiguous(),
+                          .frames_per_second = rate,
+                          .metadata_json = "{}"};
+  });
+}
