@@ -7,6 +7,7 @@
 
 #include "base/run_context.h"
 #include "base/tensor.h"
+#include "pipeline/bundled.h"
 #include "pipeline/model_spec.h"
 #include "pipeline/request.h"
 
@@ -58,8 +59,9 @@ class Engine {
   /// normalised latents f32 [1,C,T,H,W] -> frames f32 [1,3,T,H,W] before clamping.
   at::Tensor decode(const at::Tensor& latents, const DecodeRequest& request, const RunHooks& hooks = {});
 
+  struct Impl;  ///< engine_impl.h
+
  private:
-  struct Impl;
   explicit Engine(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
@@ -76,8 +78,5 @@ void check_output_path(const std::string& path);
 
 /// One JSON object on what a file or folder is: kind, release, parts, parameters, dtype, metadata, what is missing.
 std::string inspect(const std::string& path);
-
-/// Folder of a bundled model, searched beside the library (build tree and installed share folder). Errors: IoError listing places.
-std::string bundled_model_folder(const std::string& name);
 
 }  // namespace ltxv

@@ -51,7 +51,8 @@ struct ModelSpec {
   VaeConfig vae;
   ScheduleSpec schedule;
   std::vector<Preset> presets;  ///< the first is the default
-  ComponentFiles text_files, transformer_files, vae_files;
+  ComponentFiles text_files, transformer_files, vae_files;  ///< the VAE's names are the two maps below
+  KeyMap vae_encoder_names, vae_decoder_names;              ///< each drops the other half
   std::string tokenizer_path;
 
   const Preset& preset(const std::string& name) const;  ///< "" = default. Errors: InvalidArgument listing the names.

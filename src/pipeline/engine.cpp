@@ -1,0 +1,130 @@
+#include "pipeline/engine.h"
+
+#include <ATen/Parallel.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "pipeline/engine_impl.h"
+#include "pipeline/host.h"
+#include "pipeline/tensor_files.h"
+#include "registry.h"
+
+namespace ltxv {
+namespace {
+
+ModelSpec spec_for(const EngineOptions& options) {
+  const std::string model = options.model.empty() ? "shapes" : options.model;
+  ModelParts parts{model, options.text_encoder, options.tokenizer, options.vae, options.transformer};
+  if (!std::filesystem::exists(model)) parts.model = bundled_model_folder(model);
+  return load_model_spec(parts);
+}
+
+}  // namespace
+
+ComputeScope::ComputeScope(int thread_count) {
+  if (at::get_num_threads() != thread_count) at::set_num_threads(thread_count);
+}
+
+Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec)
+    : options(engine_options),
+      spec(std::move(model_spec)),
+      tokenizer(Tokenizer::load(spec.tokenizer_path)),
+      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map),
+      thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()) {
+  LTXV_REQUIRE(BadWeights, tokenizer.piece_count() <= spec.text.vocabulary, spec.tokenizer_path, ": ", tokenizer.piece_count(),
+               " pieces do not fit the text encoder's vocabulary of ", spec.text.vocabulary, " (", spec.text_files.path, ")");
+}
+
+PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) const {
+  return plan_placement({.parameter_counts = weights.parameter_counts(),
+                         .latent = latent,
+                         .compression = spec.vae.compression,
+                         .transformer_width = spec.transformer.width(),
+                         .pass_count = pass_count,
+                         .memory_budget_bytes = host_memory_bytes(),
+                         .fast_bf16 = ops::cpu_features().bf16,
+                         .dtype = options.dtype,
+                         .device = options.device});
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+std::shared_ptr<Engine> Engine::open(const EngineOptions& options) {
+  LTXV_CHECK(options.thread_count >= 0 && options.thread_count <= 1024, "threads ", options.thread_count,
+             " is not between 1 and 1024");
+  auto impl = std::make_unique<Impl>(options, spec_for(options));
+  impl->plan({1, 1, 1}, 1);  // device and dtype are refused here, before any work
+  return std::shared_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+const ModelSpec& Engine::spec() const { return impl_->spec; }
+
+std::string Engine::describe_json() const {
+  const ModelSpec& spec = impl_->spec;
+  const auto counts = impl_->weights.parameter_counts();
+  const auto plan = impl_->plan({1, 1, 1}, 1);
+  nlohmann::ordered_json j;
+  j["model"] = spec.name;
+  j["release"] = spec.release;
+  j["device"] = "cpu";
+  j["threads"] = impl_->thread_count;
+  const std::string files[] = {spec.text_files.path, spec.transformer_files.path, spec.vae_files.path, spec.vae_files.path};
+  for (int i = 0; i < kComponentCount; ++i)
+    j["parts"][kComponentNames[i]] = {{"path", files[i]},
+                                      {"parameters", counts[i]},
+                                      {"stored", impl_->weights.stored_type(static_cast<Component>(i))},
+                                      {"compute", plan.types[i] == ComputeType::f32 ? "fp32" : "bf16"}};
+  j["tokenizer"] = spec.tokenizer_path;
+  j["latent_channels"] = spec.vae.latent_channels;
+  j["compression"] = {{"spatial", spec.vae.compression.spatial}, {"temporal", spec.vae.compression.temporal}};
+  j["causal_positions"] = spec.transformer.causal_positions;
+  for (const Preset& p : spec.presets)
+    j["presets"][p.name] = {{"width", p.width},
+                            {"height", p.height},
+                            {"num_frames", p.frame_count},
+                            {"frame_rate", p.frames_per_second},
+                            {"num_inference_steps", p.sigmas.empty() ? p.step_count : static_cast<int64_t>(p.sigmas.size())},
+                            {"guidance_scale", p.guidance_scale}};
+  return j.dump();
+}
+
+PromptEmbeds Engine::embed(const std::string& prompt, int64_t max_text_tokens, const RunHooks& hooks) {
+  const ComputeScope scope(impl_->thread_count);
+  const RunContext run(hooks);
+  LTXV_CHECK(max_text_tokens >= 0 && max_text_tokens <= 4096, "max text tokens ", max_text_tokens, " is not between 1 and 4096");
+  const auto plan = impl_->plan({1, 1, 1}, 1);
+  const int64_t length = max_text_tokens > 0 ? max_text_tokens : impl_->spec.presets.front().max_text_tokens;
+  auto out = encode_prompt(*impl_, prompt, length, Padding::keep, plan.types[static_cast<int>(Component::text_encoder)], run);
+  impl_->weights.stage_done(Component::text_encoder, plan);
+  return out;
+}
+
+at::Tensor Engine::encode(const at::Tensor& pixels, const RunHooks& hooks) {
+  const ComputeScope scope(impl_->thread_count);
+  RunContext run(hooks);
+  LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) == 1 && pixels.size(1) == 3, "frames [1,3,T,H,W] expected, got ", pixels.sizes());
+  const auto plan = impl_->plan(latent_shape({pixels.size(2), pixels.size(3), pixels.size(4)}, impl_->spec.vae.compression), 1);
+  run.report(Stage::encode, 0, 1);
+  const auto latents = impl_->weights.vae_encoder(plan.types[static_cast<int>(Component::vae_encoder)])->encode(pixels, run);
+  impl_->weights.stage_done(Component::vae_encoder, plan);
+  run.report(Stage::encode, 1, 1);
+  return latents;
+}
+
+at::Tensor Engine::decode(const at::Tensor& latents, const DecodeRequest& request, const RunHooks& hooks) {
+  const ComputeScope scope(impl_->thread_count);
+  RunContext run(hooks);
+  LTXV_CHECK(latents.dim() == 5 && latents.size(0) == 1 && latents.size(1) == impl_->spec.vae.latent_channels, "latents [1,",
+             impl_->spec.vae.latent_channels, ",T,H,W] expected, got ", latents.sizes());
+  const auto plan = impl_->plan({latents.size(2), latents.size(3), latents.size(4)}, 1);
+  const Preset& preset = impl_->spec.presets.front();
+  auto noise = open_noise(request.noise_path, request.seed);
+  const auto frames = decode_stage(*impl_, latents, request.timestep < 0 ? preset.decode_timestep : request.timestep,
+                                   request.noise_scale < 0 ? preset.decode_noise_scale : request.noise_scale, noise, plan, run);
+  impl_->weights.stage_done(Component::vae_decoder, plan);
+  return frames;
+}
+
+}  // namespace ltxv

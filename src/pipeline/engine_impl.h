@@ -1,0 +1,44 @@
+#pragma once
+#include <c10/core/InferenceMode.h>
+
+#include <optional>
+
+#include "diffusion/noise.h"
+#include "pipeline/engine.h"
+#include "pipeline/weight_store.h"
+#include "text/tokenizer.h"
+
+namespace ltxv {
+
+struct Engine::Impl {
+  Impl(const EngineOptions& options, ModelSpec model_spec);
+
+  PlacementPlan plan(const LatentShape& latent, int64_t pass_count) const;
+
+  EngineOptions options;
+  ModelSpec spec;
+  Tokenizer tokenizer;
+  WeightStore weights;
+  int thread_count;
+};
+
+/// Held for the duration of every call into an engine: no autograd, and the engine's thread count on this thread.
+class ComputeScope {
+ public:
+  explicit ComputeScope(int thread_count);
+
+ private:
+  c10::InferenceMode inference_;
+};
+
+/// Embeddings of a prompt. `padded` computes all max_tokens positions, as a reference does; otherwise only the real tokens, which
+/// gives the same values for them, since padding gets no attention.
+enum class Padding { keep, drop };
+PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int64_t max_tokens, Padding padding, ComputeType type,
+                           const RunContext& run);
+
+/// Frames of normalised latents, before clamping. Draws "decode" and "decoder_00", … where the model wants them.
+at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, double timestep, double noise_scale, NoiseSource& noise,
+                        const PlacementPlan& plan, RunContext& run);
+
+}  // namespace ltxv

@@ -1,0 +1,107 @@
+// What a file or folder is, from its headers alone.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "media/video_reader.h"
+#include "pipeline/engine.h"
+#include "weights/tensor_source.h"
+
+namespace ltxv {
+namespace {
+
+namespace fs = std::filesystem;
+using json = nlohmann::ordered_json;
+
+// Folders of a complete diffusers-layout model, and the file that must lie in each.
+constexpr std::pair<const char*, const char*> kModelFiles[] = {{"transformer", "config.json"},
+                                                              {"vae", "config.json"},
+                                                              {"text_encoder", "config.json"},
+                                                              {"tokenizer", "spiece.model"},
+                                                              {"scheduler", "scheduler_config.json"}};
+
+json describe_tensors(const TensorSource& source) {
+  json j;
+  uint64_t bytes = 0;
+  int64_t parameters = 0;
+  std::map<std::string, int64_t> types;
+  for (const TensorEntry& entry : source.entries()) {
+    int64_t elements = 1;
+    for (const int64_t axis : entry.shape) elements *= axis;
+    parameters += elements;
+    bytes += entry.byte_count;
+    types[std::string(stored_type_name(entry.type))] += elements;
+  }
+  j["tensors"] = source.entries().size();
+  j["parameters"] = parameters;
+  j["bytes"] = bytes;
+  j["dtypes"] = types;
+  return j;
+}
+
+std::string kind_of(const TensorSource& source) {
+  const auto has = [&](const char* part) {
+    for (const TensorEntry& entry : source.entries())
+      if (entry.name.find(part) != std::string::npos) return true;
+    return false;
+  };
+  if (has("audio_")) return "an LTX-2 checkpoint (not supported; LTX-Video 0.9.x is)";
+  if (has(".lora_")) return "LoRA";
+  const bool transformer = has("patchify_proj") || has("proj_in"), vae = has("per_channel_statistics") || has("latents_mean");
+  if (transformer && vae) return "LTX-Video checkpoint in one file (transformer and VAE)";
+  if (transformer) return "LTX-Video transformer";
+  if (vae) return "LTX-Video VAE";
+  if (has("SelfAttention.relative_attention_bias")) return "T5 text encoder";
+  if (source.find("frames")) return "frames";
+  if (source.find("latents")) return "latents";
+  if (source.find("prompt_embeds")) return "prompt embeddings";
+  if (source.find("initial")) return "noise draws";
+  return "tensors of an unknown kind";
+}
+
+json describe_folder(const std::string& path) {
+  json j;
+  j["kind"] = fs::exists(fs::path(path) / "model_index.json") ? "diffusers-layout model" : "component folder";
+  if (j["kind"] == "component folder") {
+    const auto source = open_component_folder(path);
+    j["kind"] = kind_of(*source);
+    j.update(describe_tensors(*source));
+    return j;
+  }
+  json missing = json::array();
+  for (const auto& [folder, file] : kModelFiles)
+    if (!fs::exists(fs::path(path) / folder / file)) missing.push_back(std::string(folder) + "/" + file);
+  if (!missing.empty()) {
+    j["missing"] = missing;
+    return j;
+  }
+  j.update(json::parse(Engine::open({.model = path})->describe_json()));
+  return j;
+}
+
+}  // namespace
+
+std::string inspect(const std::string& path) {
+  json j;
+  j["path"] = path;
+  if (!fs::exists(path)) return inspect(bundled_model_folder(path));
+  if (fs::is_directory(path)) {
+    j.update(describe_folder(path));
+  } else if (path.ends_with(".safetensors") || path.ends_with(".json")) {
+    const auto source = open_tensors(path);
+    j["kind"] = kind_of(*source);
+    j.update(describe_tensors(*source));
+    if (!source->metadata().empty()) j["metadata"] = source->metadata();
+  } else {
+    const auto clip = media::read_clip(path);
+    j["kind"] = clip.frames == 1 ? "image" : "video";
+    j["frames"] = clip.frames;
+    j["width"] = clip.width;
+    j["height"] = clip.height;
+    j["frame_rate"] = clip.frames_per_second;
+    const auto made = media::read_metadata(path);
+    if (!made.empty()) j["metadata"] = json::parse(made, nullptr, /*allow_exceptions=*/false);
+  }
+  return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace ltxv

@@ -1,0 +1,46 @@
+// The resolved request as one JSON object, stored in output files and echoed by the program.
+#include <nlohmann/json.hpp>
+
+#include "pipeline/request.h"
+
+namespace ltxv {
+
+std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
+  using json = nlohmann::ordered_json;
+  const Request& r = resolved.request;
+  json j;
+  j["model"] = spec.name;
+  j["release"] = spec.release;
+  j["preset"] = r.preset;
+  j["prompt"] = r.prompt;
+  j["negative_prompt"] = *r.negative_prompt;
+  if (!r.prompt_embeds_path.empty()) j["prompt_embeds"] = r.prompt_embeds_path;
+  if (!r.negative_prompt_embeds_path.empty()) j["negative_prompt_embeds"] = r.negative_prompt_embeds_path;
+  j["seed"] = *r.seed;
+  j["noise"] = r.noise_path.empty() ? (r.noise_kind == NoiseKind::torch ? "torch" : "torch_tokens") : r.noise_path;
+  j["width"] = resolved.asked.width;
+  j["height"] = resolved.asked.height;
+  j["num_frames"] = resolved.asked.frames;
+  if (resolved.padded != resolved.asked)
+    j["computed"] = {{"width", resolved.padded.width}, {"height", resolved.padded.height}, {"num_frames", resolved.padded.frames}};
+  j["frame_rate"] = r.frames_per_second;
+  j["num_inference_steps"] = r.step_count;
+  j["sigmas"] = resolved.sigmas;
+  j["guidance_scale"] = *r.guidance_scale;
+  j["guidance_rescale"] = *r.guidance_rescale;
+  j["max_text_tokens"] = r.max_text_tokens;
+  json conditions = json::array();
+  for (const ConditionItem& c : r.conditions)
+    conditions.push_back({{"path", c.path}, {"frame", c.frame_index}, {"strength", c.strength}});
+  if (!conditions.empty()) {
+    j["conditions"] = conditions;
+    j["image_noise_scale"] = *r.image_noise_scale;
+  }
+  if (spec.vae.timestep_conditioning) {
+    j["decode_timestep"] = *r.decode_timestep;
+    j["decode_noise_scale"] = *r.decode_noise_scale;
+  }
+  return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace ltxv

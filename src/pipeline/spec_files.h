@@ -1,0 +1,30 @@
+#pragma once
+// The pieces load_model_spec() is made of; each reads one kind of file. Torch-free.
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "pipeline/model_spec.h"
+
+namespace ltxv {
+
+/// A JSON file of at most 4 MiB. Errors: IoError, BadWeights (malformed, nested too deeply).
+nlohmann::json read_json_file(const std::string& path);
+
+/// transformer/config.json of a diffusers folder. Errors: BadWeights, Unsupported naming `where` and the key.
+TransformerConfig transformer_config_from_diffusers(const nlohmann::json& config, const std::string& where, bool* states_causal);
+/// diffusers names -> canonical ones.
+KeyMap diffusers_transformer_names();
+
+/// text_encoder/config.json. Errors: as above.
+T5Config t5_config_from_transformers(const nlohmann::json& config, const std::string& where);
+
+/// scheduler/scheduler_config.json. Errors: as above.
+ScheduleSpec schedule_from_diffusers(const nlohmann::json& config, const std::string& where);
+
+/// One entry of a "presets" list, on top of `base`. Errors: as above.
+Preset preset_from_json(const nlohmann::json& json, const std::string& where, Preset base);
+
+/// Release name, presets and, unless the model states it itself, the coordinate rule, from the built-in specs by fingerprint.
+void apply_builtin_spec(ModelSpec& spec, bool states_causal);
+
+}  // namespace ltxv

@@ -1,0 +1,19 @@
+#include "pipeline/engine_impl.h"
+
+namespace ltxv {
+
+PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int64_t max_tokens, Padding padding, ComputeType type,
+                           const RunContext& run) {
+  const auto tokens = engine.tokenizer.encode(prompt, max_tokens);
+  if (tokens.dropped_count > 0)
+    run.log(LogLevel::warning, text("the prompt is longer than ", max_tokens, " tokens; the last ", tokens.dropped_count, " were dropped"));
+  auto ids = at::tensor(tokens.ids, at::kLong).unsqueeze(0), mask = at::tensor(tokens.mask, at::kLong).unsqueeze(0);
+  if (padding == Padding::drop) {
+    const int64_t real = mask.sum().item<int64_t>();
+    ids = ids.narrow(1, 0, real);
+    mask = mask.narrow(1, 0, real);
+  }
+  return {engine.weights.text_encoder(type)->forward(ids, mask, run).to(at::kFloat), mask};
+}
+
+}  // namespace ltxv

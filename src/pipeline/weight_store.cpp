@@ -1,0 +1,106 @@
+#include "pipeline/weight_store.h"
+
+#include <map>
+
+namespace ltxv {
+namespace {
+
+std::shared_ptr<const TensorSource> open_part(const std::string& path, FileAccess access) {
+  return path.ends_with(".safetensors") || path.ends_with(".json") ? open_tensors(path, access) : open_component_folder(path, access);
+}
+
+void refuse_other_families(const TensorSource& source) {
+  for (const TensorEntry& entry : source.entries())
+    LTXV_REQUIRE(Unsupported, entry.name.find("audio_") == std::string::npos, entry.file, ": tensor \"", entry.name,
+                 "\" belongs to an LTX-2 model; LTX-Video 0.9.x is supported");
+}
+
+at::ScalarType scalar(ComputeType type) { return type == ComputeType::f32 ? at::kFloat : at::kBFloat16; }
+
+}  // namespace
+
+WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec) {
+  sources_[static_cast<int>(Component::text_encoder)] = open_part(spec.text_files.path, access);
+  sources_[static_cast<int>(Component::transformer)] = open_part(spec.transformer_files.path, access);
+  refuse_other_families(*source(Component::transformer));
+  const auto vae = open_part(spec.vae_files.path, access);
+  sources_[static_cast<int>(Component::vae_encoder)] = vae;
+  sources_[static_cast<int>(Component::vae_decoder)] = vae;
+}
+
+template <class T, class Load>
+std::shared_ptr<const T> WeightStore::get(std::shared_ptr<const T>& slot, Component component, ComputeType type, const Load& load) {
+  const std::lock_guard lock(mutex_);
+  if (!slot || loaded_types_[static_cast<int>(component)] != type) {
+    slot.reset();
+    slot = load(scalar(type));
+    loaded_types_[static_cast<int>(component)] = type;
+  }
+  return slot;
+}
+
+std::shared_ptr<const T5Encoder> WeightStore::text_encoder(ComputeType type) {
+  return get(text_encoder_, Component::text_encoder, type, [&](at::ScalarType dtype) {
+    Parameters parameters(source(Component::text_encoder), spec_.text_files.names, dtype, "text encoder");
+    return std::make_shared<const T5Encoder>(spec_.text, parameters);
+  });
+}
+
+std::shared_ptr<const Transformer> WeightStore::transformer(ComputeType type) {
+  return get(transformer_, Component::transformer, type, [&](at::ScalarType dtype) {
+    Parameters parameters(source(Component::transformer), spec_.transformer_files.names, dtype, "transformer");
+    return std::make_shared<const Transformer>(spec_.transformer, parameters);
+  });
+}
+
+std::shared_ptr<const VideoVae> WeightStore::vae_encoder(ComputeType type) {
+  return get(vae_encoder_, Component::vae_encoder, type, [&](at::ScalarType dtype) {
+    Parameters parameters(source(Component::vae_encoder), spec_.vae_encoder_names, dtype, "vae");
+    return std::make_shared<const VideoVae>(spec_.vae, parameters, VaeParts::encoder);
+  });
+}
+
+std::shared_ptr<const VideoVae> WeightStore::vae_decoder(ComputeType type) {
+  return get(vae_decoder_, Component::vae_decoder, type, [&](at::ScalarType dtype) {
+    Parameters parameters(source(Component::vae_decoder), spec_.vae_decoder_names, dtype, "vae");
+    return std::make_shared<const VideoVae>(spec_.vae, parameters, VaeParts::decoder);
+  });
+}
+
+void WeightStore::stage_done(Component component, const PlacementPlan& plan) {
+  if (plan.residency[static_cast<int>(component)] == Residency::resident) return;
+  const std::lock_guard lock(mutex_);
+  switch (component) {
+    case Component::text_encoder: text_encoder_.reset(); break;
+    case Component::transformer: transformer_.reset(); break;
+    case Component::vae_encoder: vae_encoder_.reset(); break;
+    case Component::vae_decoder: vae_decoder_.reset(); break;
+  }
+}
+
+std::array<int64_t, kComponentCount> WeightStore::parameter_counts() const {
+  std::array<int64_t, kComponentCount> counts{};
+  for (int i = 0; i < kComponentCount; ++i) {
+    const KeyMap* half = i == static_cast<int>(Component::vae_encoder)   ? &spec_.vae_encoder_names
+                         : i == static_cast<int>(Component::vae_decoder) ? &spec_.vae_decoder_names
+                                                                         : nullptr;
+    for (const TensorEntry& entry : sources_[i]->entries()) {
+      if (half && half->apply(entry.name).empty()) continue;
+      int64_t elements = 1;
+      for (const int64_t axis : entry.shape) elements *= axis;
+      counts[i] += elements;
+    }
+  }
+  return counts;
+}
+
+std::string WeightStore::stored_type(Component component) const {
+  std::map<StoredType, uint64_t> bytes;
+  for (const TensorEntry& entry : source(component)->entries()) bytes[entry.type] += entry.byte_count;
+  StoredType most = StoredType::f32;
+  for (const auto& [type, count] : bytes)
+    if (count > bytes[most]) most = type;
+  return std::string(stored_type_name(most));
+}
+
+}  // namespace ltxv

@@ -1,0 +1,48 @@
+#pragma once
+// Which weights are in memory: the one part of an engine that changes after it was opened.
+#include <array>
+#include <memory>
+#include <mutex>
+
+#include "pipeline/model_spec.h"
+#include "pipeline/placement.h"
+#include "text/t5_encoder.h"
+#include "transformer/transformer.h"
+#include "vae/video_vae.h"
+#include "weights/tensor_source.h"
+
+namespace ltxv {
+
+/// Safe to use from several threads. A component handed out stays valid while the caller holds it, also after a release.
+class WeightStore {
+ public:
+  /// Opens the files of every component: headers only. Errors: IoError, BadWeights, Unsupported.
+  WeightStore(const ModelSpec& spec, FileAccess access);
+
+  std::shared_ptr<const T5Encoder> text_encoder(ComputeType type);
+  std::shared_ptr<const Transformer> transformer(ComputeType type);
+  std::shared_ptr<const VideoVae> vae_encoder(ComputeType type);
+  std::shared_ptr<const VideoVae> vae_decoder(ComputeType type);
+
+  /// Lets go of a component after its stage, where the plan says so.
+  void stage_done(Component component, const PlacementPlan& plan);
+
+  std::array<int64_t, kComponentCount> parameter_counts() const;
+  /// Most common stored element type of a component, for descriptions.
+  std::string stored_type(Component component) const;
+
+ private:
+  const std::shared_ptr<const TensorSource>& source(Component c) const { return sources_[static_cast<int>(c)]; }
+  template <class T, class Load>
+  std::shared_ptr<const T> get(std::shared_ptr<const T>& slot, Component component, ComputeType type, const Load& load);
+
+  const ModelSpec& spec_;
+  std::array<std::shared_ptr<const TensorSource>, kComponentCount> sources_;
+  mutable std::mutex mutex_;
+  std::array<ComputeType, kComponentCount> loaded_types_{};
+  std::shared_ptr<const T5Encoder> text_encoder_;
+  std::shared_ptr<const Transformer> transformer_;
+  std::shared_ptr<const VideoVae> vae_encoder_, vae_decoder_;
+};
+
+}  // namespace ltxv
