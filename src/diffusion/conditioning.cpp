@@ -43,7 +43,8 @@ StartState apply_conditions(const at::Tensor& start, const std::vector<EncodedCo
           c.frame_index / compression.temporal + kPrefixLatents, c.strength);
       latents = latents.narrow(2, 0, kPrefixLatents);
     }
-    const auto drawn = noise.draw(indexed_name("condition", static_cast<int64_t>(i)), latents.sizes());
+    // Counted over the items that draw, so that an image at frame 0 does not shift the names.
+    const auto drawn = noise.draw(indexed_name("condition", static_cast<int64_t>(tokens.size())), latents.sizes());
     tokens.push_back(to_tokens(at::lerp(drawn, latents, c.strength)));
     coordinates.push_back(grid_coordinates(shape_of(latents), compression, rule, c.frame_index));
     strengths.push_back(at::full({tokens.back().size(1)}, c.strength, at::kFloat));
