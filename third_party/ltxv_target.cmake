@@ -16,7 +16,7 @@ endfunction()
 
 function(ltxv_compile_options name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/kernels ${PROJECT_SOURCE_DIR}/include)
-  target_compile_options(${name} PRIVATE -Wall -Wextra $<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter>)
+  target_compile_options(${name} PRIVATE -Wall -Wextra "$<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter;-Wno-missing-field-initializers;-Wno-restrict>")
   if(LTXV_WERROR)
     target_compile_options(${name} PRIVATE -Werror)
   endif()

@@ -2,6 +2,8 @@
 
 #include <numbers>
 
+#include "base/error.h"
+
 namespace ltxv {
 
 RopeTable make_rope_table(const at::Tensor& positions, const TransformerConfig& config) {
