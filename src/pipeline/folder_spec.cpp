@@ -121,6 +121,7 @@ ScheduleSpec schedule_from_diffusers(const json& config, const std::string& wher
   LTXV_REQUIRE(BadWeights, s.base_tokens != s.max_tokens, where, ": base_image_seq_len equals max_image_seq_len");
   s.fixed_shift = object.number("shift", 1.0);
   LTXV_REQUIRE(BadWeights, s.fixed_shift > 0, where, ": shift ", s.fixed_shift, " is not positive");
+  object.ignore("shift_terminal");  // null is written for "none"
   if (object.has("shift_terminal")) s.terminal = object.number("shift_terminal", 0.1);
   s.kind = object.boolean("use_dynamic_shifting", false) ? ScheduleSpec::Kind::shifted : ScheduleSpec::Kind::uniform;
   object.require("time_shift_type", "exponential", "exponential");

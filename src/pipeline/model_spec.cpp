@@ -19,7 +19,8 @@ constexpr const char* kPipelines[] = {"LTXPipeline", "LTXImageToVideoPipeline", 
 
 std::string pipeline_class(const std::string& model) {
   const auto path = (fs::path(model) / "model_index.json").string();
-  ConfigObject index(read_json_file(path), path);
+  const auto content = read_json_file(path);
+  ConfigObject index(content, path);
   const auto name = index.string("_class_name", "");
   LTXV_REQUIRE(Unsupported, name.rfind("LTX2", 0) != 0, path, ": ", name, " is an LTX-2 model; LTX-Video 0.9.x is supported");
   for (const char* known : kPipelines)

@@ -116,7 +116,7 @@ void ConfigObject::require(const char* key, const nlohmann::json& value, const n
 void ConfigObject::finish() const {
   for (const auto& [key, value] : json_.items()) {
     LTXV_REQUIRE(Unsupported, read_.count(key) || key.rfind("_", 0) == 0, where_, ": unknown key \"",
-                 key.size() > 60 ? key.substr(0, 57) + "..." : key, "\" in the VAE configuration");
+                 key.size() > 60 ? key.substr(0, 57) + "..." : key, "\"");
   }
 }
 
