@@ -5,11 +5,10 @@
 namespace ltxv::api {
 namespace {
 
-/// RGB24 of frame `index`, the rounding of diffusers' VideoProcessor and PIL: round((x / 2 + 0.5) * 255) after clamping.
-/// Shapes: frames [1,3,T,H,W] -> H*W*3 bytes.
+/// RGB24 of frame `index` with the rounding that files get (pipeline/media_io.cpp). Shapes: frames [1,3,T,H,W] -> H*W*3 bytes.
 void to_rgb24(const at::Tensor& frames, int64_t index, std::vector<uint8_t>& out) {
-  const at::Tensor picture = frames.select(2, index).squeeze(0)  // [3,H,W]
-                                 .mul(0.5).add(0.5).clamp(0, 1).mul(255).round().to(at::kByte).permute({1, 2, 0}).contiguous();
+  const at::Tensor picture =
+      ((frames[0].select(1, index).clamp(-1, 1) + 1) * 127.5).round_().permute({1, 2, 0}).to(at::kByte).contiguous();
   const auto* bytes = picture.const_data_ptr<uint8_t>();
   out.assign(bytes, bytes + picture.numel());
 }

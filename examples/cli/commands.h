@@ -1,0 +1,16 @@
+#pragma once
+#include "options.h"
+#include "report.h"
+
+namespace cli {
+
+/// Runs the command. Throws ltxv::error, UsageError (an option the model cannot satisfy, found before any heavy work).
+void run_command(Options& options, Reporter& reporter, const ltxv::cancel_token& cancel);
+
+/// `info`: readable text, or JSON.
+void run_info(const Options& options, Reporter& reporter);
+
+/// JSON as indented "key: value" lines.
+std::string readable(const std::string& json_text);
+
+}  // namespace cli

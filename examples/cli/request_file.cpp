@@ -1,0 +1,89 @@
+// --request: a JSON object whose keys are option names becomes words of the command line, so that both have the same rules.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "options.h"
+
+namespace cli {
+namespace {
+
+using nlohmann::json;
+
+/// Keys that --print-request writes under other names than the options have.
+const std::map<std::string, std::string> kOtherNames = {
+    {"negative_prompt", "negative"},     {"num_frames", "frames"},   {"frame_rate", "fps"},
+    {"num_inference_steps", "steps"},    {"guidance_scale", "guidance"}, {"conditions", "condition"},
+    {"prompt_embeds", "prompt-embeds"},  {"negative_prompt_embeds", "negative-prompt-embeds"}};
+/// Facts about a finished run that are not options.
+const char* const kIgnored[] = {"release", "computed", "ltxv_version"};
+
+std::string scalar_word(const json& value, const std::string& key) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number()) return value.dump();
+  throw UsageError("generate", "--request: '" + key + "' must be a number or a string, found " + value.dump());
+}
+
+std::string condition_word(const json& item) {
+  if (!item.is_object() || !item.contains("path") || !item["path"].is_string())
+    throw UsageError("generate", "--request: a condition is an object with path, frame and strength, found " + item.dump());
+  std::string word = item["path"].get<std::string>() + "@" + item.value("frame", json(0)).dump();
+  if (item.contains("strength")) word += ":" + item["strength"].dump();
+  return word;
+}
+
+/// One option. A value may be empty or begin with '-', which the parser would take for another option.
+void add_option(const std::string& name, const std::string& value, std::vector<std::string>& words) {
+  if (value.empty()) {
+    words.insert(words.end(), {"--" + name, value});
+  } else {
+    words.push_back("--" + name + "=" + value);
+  }
+}
+
+bool has_option(const std::vector<std::string>& words, const std::string& option) {
+  return std::any_of(words.begin(), words.end(), [&](const std::string& w) { return w == option || w.starts_with(option + "="); });
+}
+
+}  // namespace
+
+std::vector<std::string> read_request_file(const std::string& path, const std::vector<std::string>& words) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf())) throw ltxv::error(LTXV_IO, "--request: cannot read '" + path + "': " + std::strerror(errno));
+  const json request = json::parse(content.str(), nullptr, /*allow_exceptions=*/false);
+  if (!request.is_object()) throw ltxv::error(LTXV_IO, "--request: '" + path + "' is not a JSON object");
+  const bool other_steps = has_option(words, "--steps");
+  const bool other_length = has_option(words, "--seconds");
+  std::vector<std::string> options;
+  for (const auto& [key, value] : request.items()) {
+    if (std::find(std::begin(kIgnored), std::end(kIgnored), key) != std::end(kIgnored)) continue;
+    const auto renamed = kOtherNames.find(key);
+    std::string name = renamed != kOtherNames.end() ? renamed->second : key;
+    std::replace(name.begin(), name.end(), '_', '-');
+    if (name == "request" || name == "print-request" || name == "help")
+      throw UsageError("generate", "--request: '" + key + "' cannot stand in the file");
+    // A printed request holds the step count and the noise levels that follow from it; the levels are the exact ones.
+    if (name == "steps" && (other_steps || request.contains("sigmas"))) continue;
+    if ((name == "sigmas" && other_steps) || (name == "frames" && other_length)) continue;
+    if (name == "condition" && value.is_array()) {
+      for (const json& item : value) add_option(name, condition_word(item), options);
+    } else if (name == "noise" && (value == "torch" || value == "torch_tokens")) {
+      add_option("noise-kind", value.get<std::string>(), options);
+    } else if (value.is_array()) {
+      std::string list;
+      for (const json& item : value) list += (list.empty() ? "" : ",") + scalar_word(item, key);
+      add_option(name, list, options);
+    } else {
+      add_option(name, scalar_word(value, key), options);
+    }
+  }
+  return options;
+}
+
+}  // namespace cli
