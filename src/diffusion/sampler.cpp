@@ -39,9 +39,14 @@ SamplerState SamplerState::from_tensors(const std::map<std::string, at::Tensor>&
   const auto* c = counters.const_data_ptr<int64_t>();
   state.step = c[0], state.seed = static_cast<uint64_t>(c[1]), state.draw_count = c[2];
   state.condition_hash = static_cast<uint64_t>(c[3]);
+  LTXV_REQUIRE(BadWeights, state.step >= 0 && state.step <= state.step_count(), "sampler state: step ", state.step,
+               " is not between 0 and ", state.step_count());
   if (tensors.count("strength")) {
     state.strength = get("strength", 1);
     state.clean_tokens = get("clean_tokens", 3);
+    LTXV_REQUIRE(BadWeights, state.strength.size(0) == state.tokens.size(1) && state.clean_tokens.sizes() == state.tokens.sizes(),
+                 "sampler state: strength ", state.strength.sizes(), " and clean_tokens ", state.clean_tokens.sizes(),
+                 " do not fit tokens ", state.tokens.sizes());
   }
   return state;
 }
