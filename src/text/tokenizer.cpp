@@ -128,7 +128,8 @@ class SpecialStrings {
     std::string bytes;
     if (!read_file(path, kMaxJsonBytes, bytes)) return nlohmann::json::object();
     nlohmann::json value = nlohmann::json::parse(bytes, nullptr, false);
-    LTXV_REQUIRE(BadWeights, value.is_object(), path, ": is not a JSON object");
+    LTXV_REQUIRE(BadWeights, value.is_object() && bytes.find('\0') == std::string::npos, path,
+                 ": is not a JSON object");
     return value;
   }
   void add(const std::string& path, const std::string& name, const nlohmann::json& id) {
