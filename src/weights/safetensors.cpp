@@ -66,6 +66,8 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   bool string(string_t& value) override {
     if (depth_ == 2 && in_metadata_) {
+      if (metadata.size() >= kMaxTensorCount)
+        broken(file_, text("it has more than ", kMaxTensorCount, " metadata keys"));
       if (!metadata.emplace(field_, value).second)
         broken(file_, text("metadata key '", printable(field_), "' occurs twice"));
       return true;
@@ -247,6 +249,9 @@ class SafetensorsFile final : public TensorSource {
   SafetensorsFile(const std::string& path, const std::string& shown, FileAccess access) : path_(shown) {
     const InputFile input(path, shown);
     const std::string header = read_header(input);
+    // The JSON parser takes a zero byte for the end and would not see what follows.
+    const size_t zero = header.find('\0');
+    if (zero != std::string::npos) broken(path_, text("the header is not valid JSON at its byte ", zero));
     HeaderReader reader(path_);
     nlohmann::json::sax_parse(header, &reader);
     metadata_ = std::move(reader.metadata);

@@ -129,6 +129,8 @@ class ShardedSource final : public TensorSource {
     input.read(0, json.data(), json.size());
     if (json.starts_with("version https://git-lfs"))
       broken(path, "is a git-lfs pointer, not the file itself; run 'git lfs pull'");
+    // The JSON parser takes a zero byte for the end and would not see what follows.
+    if (json.find('\0') != std::string::npos) broken(path, text("is not valid JSON at byte ", json.find('\0')));
     IndexReader reader(path_);
     nlohmann::json::sax_parse(json, &reader);
     if (reader.shard_of.empty()) broken(path, reader.map_seen ? "'weight_map' is empty" : "has no 'weight_map'");

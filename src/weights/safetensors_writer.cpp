@@ -62,8 +62,10 @@ void write_safetensors(const std::string& path, const std::vector<TensorToWrite>
     std::string shape;
     for (const int64_t size : tensor->shape) shape.append(shape.empty() ? "" : ",").append(std::to_string(size));
     const uint64_t end = offset + byte_count(*tensor);
-    header += text(quoted(tensor->name), ":{\"dtype\":\"", stored_type_name(tensor->type), "\",\"shape\":[", shape,
-                   "],\"data_offsets\":[", offset, ",", end, "]}");
+    // Not through a stream: a host's global locale may group the digits.
+    header.append(quoted(tensor->name)).append(":{\"dtype\":\"").append(stored_type_name(tensor->type));
+    header.append("\",\"shape\":[").append(shape).append("],\"data_offsets\":[");
+    header.append(std::to_string(offset)).append(",").append(std::to_string(end)).append("]}");
     offset = end;
   }
   header += "}";

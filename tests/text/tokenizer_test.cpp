@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -90,9 +90,9 @@ TEST(Tokenizer, TakesTheLongestPromptsQuickly) {
   while (right_to_left.size() < 32'000) right_to_left += "\xd9\x85";
   for (const std::string& prompt :
        {combining, right_to_left, std::string(32768, '<'), std::string(32768, 'a'), std::string(32768, ' ')}) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // time of this process, whatever else runs
     EXPECT_EQ(tokenizer.encode(prompt, 256).ids.size(), 256u);
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC / 2);
   }
 }
 
