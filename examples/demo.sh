@@ -4,7 +4,7 @@
 #   examples/demo.sh ["PROMPT"]        writes out.mp4 and out.png (a contact sheet) into the current folder
 set -eu
 
-root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 prompt=${1:-a red circle moves to the right on a black background}
 
 "$root/third_party/setup.sh"

@@ -4,7 +4,7 @@
 #   tests/run.sh [ctest options, for instance -R media]
 set -eu
 
-root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
 third_party/setup.sh
 cmake --preset release -DLTXV_BUILD_TESTS=ON -DLTXV_BUILD_EXAMPLES=ON

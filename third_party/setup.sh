@@ -8,7 +8,7 @@
 # Exit codes: 0 ready, 3 packages are missing and cannot be installed from here, 1 anything else.
 set -eu
 
-here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 venv="$here/.venv"
 stamp="$here/.stamp-torch"
 

@@ -251,7 +251,7 @@ HelpPage page_of(CLI::App& app, const std::string& command) {
       if (option->get_type_size() != 0) left += " " + option->get_type_name();
       group.rows.push_back({left, option->get_description()});
     }
-    if (!group.rows.empty() && name != "Subcommands") page.groups.push_back(group);
+    if (!group.rows.empty() && !name.empty()) page.groups.push_back(group);
   }
   page.footer = help_examples(command);
   return page;
@@ -268,6 +268,7 @@ std::string describe_extras(const CLI::App& app, const std::string& command, con
       for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
     }
     const std::string bare = word.substr(0, word.find('='));
+    if (std::find(known.begin(), known.end(), bare) != known.end()) return bare + " must stand behind the command: ltxv " + command + " " + bare;
     const std::string near = closest_word(bare, known);
     return "unknown option " + bare + (near.empty() ? "" : "; did you mean " + near + "?");
   }
@@ -349,6 +350,11 @@ Options parse_command_line(int argc, const char* const* argv) {
     finish(*c);
   } catch (const CLI::CallForHelp&) {
     throw TextRequested{format_help(page_of(used(), name()), column_count(STDOUT_FILENO))};
+  } catch (const CLI::ArgumentMismatch& e) {
+    refuse_extras();
+    // "--width: 1 required N missing"
+    const std::string option = e.what();
+    throw UsageError(name(), option.substr(0, option.find(':')) + " needs a value");
   } catch (const CLI::ParseError& e) {
     refuse_extras();
     throw UsageError(name(), e.what());

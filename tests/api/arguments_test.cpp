@@ -1,0 +1,166 @@
+// What a caller can get wrong, and what the errors say.
+#include <set>
+
+#include "api/fixture.h"
+
+namespace ltxv::test {
+namespace {
+
+TEST(Version, MatchesTheProject) {
+  EXPECT_STREQ(ltxv_version(), LTXV_PROJECT_VERSION);
+  EXPECT_EQ(ltxv_abi_version(), LTXV_ABI_VERSION);
+}
+
+TEST(Describe, TellsABugReportEverything) {
+  const auto j = nlohmann::json::parse(ltxv_describe());
+  EXPECT_EQ(j["version"], LTXV_PROJECT_VERSION);
+  EXPECT_TRUE(j["libtorch"].get<std::string>().starts_with("2."));
+  EXPECT_EQ(j["devices"][0], "cpu");
+  EXPECT_TRUE(j["kernels"].contains("attention"));
+  EXPECT_EQ(ltxv_describe(), ltxv_describe()) << "the text lives as long as the process";
+}
+
+TEST(StatusText, IsDifferentForEveryStatus) {
+  std::set<std::string> texts;
+  for (ltxv_status s = LTXV_NUMERIC; s <= LTXV_END; ++s) texts.insert(ltxv_status_text(s));
+  EXPECT_EQ(texts.size(), static_cast<size_t>(LTXV_END - LTXV_NUMERIC + 1));
+  EXPECT_STREQ(ltxv_status_text(-1000), "unknown status");
+}
+
+/// Calls with a NULL where something is needed: the status, the named argument, and NULL in the output.
+template <class Call>
+void expect_null_refused(const char* argument, Call&& call) {
+  ltxv_error error = ltxv_error_init();
+  EXPECT_EQ(call(&error), LTXV_INVALID_ARGUMENT) << argument;
+  EXPECT_EQ(std::string(error.message).rfind(argument, 0), 0u) << "expected " << argument << ", got: " << error.message;
+  EXPECT_EQ(call(nullptr), LTXV_INVALID_ARGUMENT) << argument;
+}
+
+TEST(Null, IsRefusedByNameEverywhere) {
+  auto* some_video = reinterpret_cast<ltxv_video*>(1);
+  auto* some_tensors = reinterpret_cast<ltxv_tensors*>(1);
+  auto* some_text = reinterpret_cast<ltxv_text*>(1);
+  const auto request = small_request();
+  ltxv_engine* engine = tiny_engine();
+  ltxv_video* video = some_video;
+  ltxv_tensors* tensors = some_tensors;
+  ltxv_text* text = some_text;
+
+  expect_null_refused("out", [](ltxv_error* e) { return ltxv_engine_open(nullptr, nullptr, e); });
+  expect_null_refused("out", [](ltxv_error* e) { return ltxv_cancel_new(nullptr, e); });
+  expect_null_refused("path", [&](ltxv_error* e) { return ltxv_inspect(nullptr, &text, e); });
+  expect_null_refused("path", [](ltxv_error* e) { return ltxv_output_check(nullptr, e); });
+  expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_generate(nullptr, &request, &video, e); });
+  expect_null_refused("options", [&](ltxv_error* e) { return ltxv_generate(engine, nullptr, &video, e); });
+  expect_null_refused("out", [&](ltxv_error* e) { return ltxv_generate(engine, &request, nullptr, e); });
+  expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_generate_resolve(nullptr, &request, &text, e); });
+  expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_embed(nullptr, nullptr, &tensors, e); });
+  expect_null_refused("options", [&](ltxv_error* e) { return ltxv_embed(engine, nullptr, &tensors, e); });
+  expect_null_refused("frames", [&](ltxv_error* e) { return ltxv_encode(engine, nullptr, nullptr, &tensors, e); });
+  expect_null_refused("latents", [&](ltxv_error* e) { return ltxv_decode(engine, nullptr, nullptr, &video, e); });
+  expect_null_refused("path", [&](ltxv_error* e) { return ltxv_read_frames(nullptr, 0, 0, 0, &video, e); });
+  expect_null_refused("frames", [&](ltxv_error* e) { return ltxv_video_new(nullptr, 8, &video, e); });
+  expect_null_refused("video", [](ltxv_error* e) { return ltxv_video_info(nullptr, nullptr, e); });
+  expect_null_refused("video", [](ltxv_error* e) { return ltxv_video_next_frame(nullptr, nullptr, e); });
+  expect_null_refused("video", [](ltxv_error* e) { return ltxv_video_rewind(nullptr, e); });
+  expect_null_refused("video", [&](ltxv_error* e) { return ltxv_video_tensors(nullptr, &tensors, e); });
+  expect_null_refused("video", [](ltxv_error* e) { return ltxv_video_write(nullptr, "x.mp4", nullptr, e); });
+  expect_null_refused("tensors", [](ltxv_error* e) { return ltxv_tensors_save(nullptr, "x.safetensors", e); });
+  expect_null_refused("tensors", [](ltxv_error* e) { return ltxv_tensors_get(nullptr, "x", nullptr, e); });
+  expect_null_refused("engine", [](ltxv_error* e) { return ltxv_engine_info(nullptr, nullptr, e); });
+  EXPECT_EQ(video, nullptr);
+  EXPECT_EQ(tensors, nullptr);
+  EXPECT_EQ(text, nullptr);
+
+  ltxv_engine_free(nullptr);
+  ltxv_video_free(nullptr);
+  ltxv_tensors_free(nullptr);
+  ltxv_text_free(nullptr);
+  ltxv_cancel_free(nullptr);
+  ltxv_cancel_trip(nullptr);
+  EXPECT_EQ(ltxv_text_data(nullptr), nullptr);
+  EXPECT_EQ(ltxv_video_metadata(nullptr), nullptr);
+  EXPECT_EQ(ltxv_engine_describe(nullptr), nullptr);
+  EXPECT_EQ(ltxv_tensors_count(nullptr), 0);
+}
+
+ltxv_status status_of(const ltxv_generate_options& o, std::string& message) {
+  ltxv_error error = ltxv_error_init();
+  ltxv_video* video = nullptr;
+  const ltxv_status status = ltxv_generate(tiny_engine(), &o, &video, &error);
+  EXPECT_EQ(video, nullptr);
+  message = error.message;
+  return status;
+}
+
+TEST(Arguments, TextMustBeUtf8) {
+  // A lone continuation byte, an overlong slash, a surrogate, a value past the last code point, a character cut short.
+  for (const char* bad : {"ab\x80", "ab\xC0\xAF", "ab\xED\xA0\x80", "ab\xF4\x90\x80\x80", "ab\xE2\x82"}) {
+    auto o = small_request();
+    o.prompt = bad;
+    std::string message;
+    EXPECT_EQ(status_of(o, message), LTXV_INVALID_ARGUMENT);
+    EXPECT_EQ(message, "prompt is not UTF-8: bad byte at offset 2");
+  }
+}
+
+TEST(Arguments, WrongValuesNameTheFieldBeforeAnyWork) {
+  const auto expect = [](const char* word, auto change) {
+    auto o = small_request();
+    change(o);
+    std::string message;
+    EXPECT_EQ(status_of(o, message), LTXV_INVALID_ARGUMENT) << message;
+    EXPECT_NE(message.find(word), std::string::npos) << message;
+  };
+  expect("-32", [](auto& o) { o.width_px = -32; });
+  expect("step", [](auto& o) { o.step_count = -1; });
+  expect("sigmas", [](auto& o) { o.sigma_count = 3; });
+  expect("noise_kind", [](auto& o) { o.noise_kind = 77; });
+  expect("guidance", [](auto& o) { o.guidance_scale = -1e300; });
+  expect("prompt", [](auto& o) { o.prompt = nullptr; });
+}
+
+TEST(Arguments, UnknownZeroBitsAreUnsupported) {
+  auto o = small_request();
+  o.zero_fields = 1u << 31;
+  std::string message;
+  EXPECT_EQ(status_of(o, message), LTXV_UNSUPPORTED);
+}
+
+TEST(ZeroFields, TellZeroFromThePresetsValue) {
+  ltxv_engine_properties info = ltxv_engine_properties_init();
+  ASSERT_EQ(ltxv_engine_info(tiny_engine(), &info, nullptr), LTXV_OK);
+  ASSERT_NE(info.seed, 0u);
+  auto o = small_request();
+  o.seed = 0;
+  EXPECT_EQ(resolve(o)["seed"], info.seed);
+  EXPECT_EQ(resolve(o)["guidance_scale"], info.guidance_scale);
+  o.zero_fields = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_RESCALE;
+  EXPECT_EQ(resolve(o)["seed"], 0);
+  EXPECT_EQ(resolve(o)["guidance_rescale"], 0.0);
+}
+
+TEST(Engine, OpeningWhatIsNotThereIsOneLineThatNamesIt) {
+  ltxv_engine_options options = ltxv_engine_options_init();
+  options.model = "/no/such/model";
+  ltxv_engine* engine = reinterpret_cast<ltxv_engine*>(1);
+  ltxv_error error = ltxv_error_init();
+  EXPECT_NE(ltxv_engine_open(&options, &engine, &error), LTXV_OK);
+  EXPECT_EQ(engine, nullptr);
+  const std::string message = error.message;
+  EXPECT_NE(message.find("/no/such/model"), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos);
+}
+
+TEST(Engine, DescribesItselfAndItsGrid) {
+  const auto j = nlohmann::json::parse(ltxv_engine_describe(tiny_engine()));
+  EXPECT_EQ(j["threads"], 1);
+  ltxv_engine_properties info = ltxv_engine_properties_init();
+  ASSERT_EQ(ltxv_engine_info(tiny_engine(), &info, nullptr), LTXV_OK);
+  EXPECT_EQ(info.spatial_compression, 32);
+  EXPECT_EQ(info.temporal_compression, 8);
+  EXPECT_EQ(info.latent_channel_count, 8);
+}
+
+}  // namespace
+}  // namespace ltxv::test

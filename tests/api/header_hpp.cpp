@@ -1,0 +1,1 @@
+#include <ltxv/ltxv.hpp>
