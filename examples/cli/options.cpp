@@ -134,7 +134,7 @@ struct Commands {
     add_output(c, ".mp4 .mkv .webm .gif .png .safetensors (default: out.mp4). A .png name with %04d gives one picture a frame, "
                   "another .png a contact sheet, .safetensors the unclamped `frames`");
     seed(c, g.seed, "any whole number; the same seed gives the same video")->group("sampling");
-    auto* steps = count(c, "--steps", g.step_count, "sampling steps: more is slower and usually better", 10000)->group("sampling");
+    auto* steps = count(c, "--steps", g.step_count, "sampling steps: more is slower and usually better", 1000)->group("sampling");
     c->add_option_function<std::string>("--sigmas", [&g](const std::string& words) {
        g.sigmas.clear();
        for (size_t at = 0; at <= words.size();) {

@@ -20,7 +20,9 @@ fs::path own_folder() {
 }  // namespace
 
 std::string bundled_model_folder(const std::string& name) {
-  LTXV_CHECK(!name.empty() && name.find('/') == std::string::npos && name[0] != '.', "\"", name, "\" is not the name of a model");
+  // A name with a slash was meant as a path.
+  LTXV_REQUIRE(IoError, !name.empty() && name.find('/') == std::string::npos && name[0] != '.', "model \"", name,
+               "\": no such file or folder");
   const auto here = own_folder();
   std::string searched;
   // lib/, lib/<architecture>/ and the bin/ of a build tree all reach share/ in one or two steps up.
