@@ -1,9 +1,9 @@
 // Codes of the C ABI, texts of one line.
 #include "base/error.h"
 
-#include "support/expect_error.h"
-
 #include <ltxv/ltxv.h>
+
+#include "support/expect_error.h"
 
 namespace ltxv {
 namespace {

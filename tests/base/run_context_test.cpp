@@ -59,7 +59,9 @@ TEST(RunContext, ATokenServesManyRunsAndStaysTripped) {
 
 TEST(RunContext, MessagesCarryTheirLevel) {
   std::vector<std::string> heard;
-  RunContext run({.on_log = [&](LogLevel level, const std::string& m) { heard.push_back(text(static_cast<int>(level), " ", m)); }});
+  RunContext run({.on_log = [&](LogLevel level, const std::string& m) {
+    heard.push_back(text(static_cast<int>(level), " ", m));
+  }});
   run.log(LogLevel::info, "a");
   run.log(LogLevel::warning, "b");
   EXPECT_EQ(heard, (std::vector<std::string>{"1 a", "2 b"}));

@@ -25,12 +25,16 @@ TEST(VideoShape, ThereAndBackForEveryCompression) {
 }
 
 TEST(VideoShape, OffTheGridIsAnErrorThatNamesTheNearest) {
-  expect_error(ErrorCode::invalid_argument, "frame count 120 is not 8k+1 (nearest: 113)", [] { latent_shape({120, 480, 704}, kReal); });
+  expect_error(ErrorCode::invalid_argument, "frame count 120 is not 8k+1 (nearest: 113)", [] {
+    latent_shape({120, 480, 704}, kReal);
+  });
   expect_error(ErrorCode::invalid_argument, "frame count 0", [] { latent_shape({0, 32, 32}, kReal); });
   expect_error(ErrorCode::invalid_argument, "frame count -7", [] { latent_shape({-7, 32, 32}, kReal); });
   expect_error(ErrorCode::invalid_argument, "height 481", [] { latent_shape({9, 481, 704}, kReal); });
   expect_error(ErrorCode::invalid_argument, "height 0", [] { latent_shape({9, 0, 704}, kReal); });
-  expect_error(ErrorCode::invalid_argument, "width 700 is not a multiple of 32", [] { latent_shape({9, 480, 700}, kReal); });
+  expect_error(ErrorCode::invalid_argument, "width 700 is not a multiple of 32", [] {
+    latent_shape({9, 480, 700}, kReal);
+  });
 }
 
 TEST(VideoShape, PaddingIsTheSmallestShapeOnTheGridThatHolds) {

@@ -28,11 +28,13 @@ NoiseSource draws_of(const test::Golden& golden, const std::string& job) {
 StartState start_of(const test::Golden& golden, const std::string& job) {
   auto noise = draws_of(golden, job);
   const auto initial = golden[job + "/noise/initial"];
-  return apply_conditions(noise.draw("initial", initial.sizes()), conditions_of(golden, job), kCompression, FrameRule::causal, noise);
+  return apply_conditions(noise.draw("initial", initial.sizes()), conditions_of(golden, job), kCompression,
+                          FrameRule::causal, noise);
 }
 
 // Tokens that a run never moves (strength 1) are in the reference's last step what they were at the start.
-void expect_kept_tokens_equal(const test::Golden& golden, const std::string& job, const StartState& start, int64_t kept) {
+void expect_kept_tokens_equal(const test::Golden& golden, const std::string& job, const StartState& start,
+                              int64_t kept) {
   const auto last = golden[job + "/step_tokens"][-1];
   ASSERT_EQ(start.tokens.sizes(), last.sizes()) << job;
   const auto index = at::nonzero(start.strength == 1).flatten();
@@ -76,10 +78,13 @@ TEST(Conditioning, ALaterImageBecomesTokensInFront) {
   EXPECT_EQ(start.extra_tokens, 6);
   EXPECT_EQ(start.tokens.size(1), 24);
   // lerp of its own draw and the image, 0.8; coordinates of a one-frame grid at frame 13.
-  const auto mixed = to_tokens(0.2 * golden["keyframes/noise/condition_00"] + 0.8 * golden["keyframes/condition_latents_1"]);
+  const auto mixed =
+      to_tokens(0.2 * golden["keyframes/noise/condition_00"] + 0.8 * golden["keyframes/condition_latents_1"]);
   EXPECT_MATCHES(start.tokens.narrow(1, 0, 6), mixed, 1e-6);
-  EXPECT_TRUE(at::equal(start.coordinates.narrow(1, 0, 6), grid_coordinates({1, 2, 3}, kCompression, FrameRule::causal, 13)));
-  EXPECT_TRUE(at::equal(start.coordinates.narrow(1, 6, 18), grid_coordinates({3, 2, 3}, kCompression, FrameRule::causal)));
+  EXPECT_TRUE(
+      at::equal(start.coordinates.narrow(1, 0, 6), grid_coordinates({1, 2, 3}, kCompression, FrameRule::causal, 13)));
+  EXPECT_TRUE(
+      at::equal(start.coordinates.narrow(1, 6, 18), grid_coordinates({3, 2, 3}, kCompression, FrameRule::causal)));
 }
 
 TEST(Conditioning, DrawsAreCountedOverTheItemsThatDraw) {
@@ -110,14 +115,19 @@ TEST(Conditioning, AClipInTheMiddleIsTwoExtraLatentsAndTheRestInPlace) {
   // 17 frames at frame 8: latents 0 and 1 in front, latent 2 lands on latent 8/8 + 2 = 3 of the video.
   const auto in_place = start.strength.narrow(0, 12, 30).view({5, 6}).sum(1);
   EXPECT_TRUE(at::equal(in_place, at::tensor({0.0f, 0.0f, 0.0f, 6.0f, 0.0f})));
-  EXPECT_TRUE(at::equal(start.coordinates.narrow(1, 0, 12), grid_coordinates({2, 2, 3}, kCompression, FrameRule::causal, 8)));
+  EXPECT_TRUE(
+      at::equal(start.coordinates.narrow(1, 0, 12), grid_coordinates({2, 2, 3}, kCompression, FrameRule::causal, 8)));
 }
 
 TEST(Conditioning, WhatDoesNotFitIsAnError) {
   NoiseSource noise(0);
   const auto volume = at::randn({1, 8, 3, 2, 3});
-  const auto apply = [&](EncodedCondition c) { apply_conditions(volume, {std::move(c)}, kCompression, FrameRule::causal, noise); };
-  expect_error(ErrorCode::invalid_argument, "ends at latent frame 2", [&] { apply({at::randn({1, 8, 4, 2, 3}), 0, 1}); });
+  const auto apply = [&](EncodedCondition c) {
+    apply_conditions(volume, {std::move(c)}, kCompression, FrameRule::causal, noise);
+  };
+  expect_error(ErrorCode::invalid_argument, "ends at latent frame 2", [&] {
+    apply({at::randn({1, 8, 4, 2, 3}), 0, 1});
+  });
   expect_error(ErrorCode::invalid_argument, "latent frame", [&] { apply({at::randn({1, 8, 3, 2, 3}), 8, 1}); });
   expect_error(ErrorCode::invalid_argument, "do not fit", [&] { apply({at::randn({1, 8, 1, 3, 3}), 0, 1}); });
 }

@@ -8,7 +8,8 @@ namespace {
 
 TEST(Guidance, EqualsTheOfficialPipelineForEverySetting) {
   const test::Golden golden("guidance");
-  for (const std::string name : {"cfg", "cfg_star", "stg", "stg_rescale", "cfg_stg", "cfg_stg_rescale", "star_stg_rescale", "none"}) {
+  for (const std::string name :
+       {"cfg", "cfg_star", "stg", "stg_rescale", "cfg_stg", "cfg_stg_rescale", "star_stg_rescale", "none"}) {
     const auto s = golden.numbers(name + "/in_settings");
     const GuidanceSettings settings{.scale = s[0], .stg_scale = s[1], .stg_rescale = s[2], .cfg_star = s[3] != 0};
     const auto rows = golden[name + "/in_predictions"];
@@ -27,8 +28,8 @@ TEST(Guidance, RescaleAfterPlainGuidanceEqualsDiffusers) {
   const test::Golden golden("guidance");
   const auto rows = golden["cfg/in_predictions"];
   for (const std::string amount : {"0.3", "0.7", "1.0"}) {
-    const auto velocity =
-        combine_guidance(rows.narrow(0, 1, 1), rows.narrow(0, 0, 1), {}, {.scale = 3, .cfg_rescale = std::stod(amount)});
+    const auto velocity = combine_guidance(rows.narrow(0, 1, 1), rows.narrow(0, 0, 1), {},
+                                           {.scale = 3, .cfg_rescale = std::stod(amount)});
     EXPECT_MATCHES(velocity, golden["diffusers_rescale/" + amount], 2e-6) << amount;
   }
 }

@@ -12,11 +12,13 @@ using test::expect_error;
 
 TEST(Noise, EqualsTorchBitForBit) {
   const test::Golden golden("noise");
-  for (const uint64_t seed : {uint64_t{0}, uint64_t{7}, uint64_t{171198}, (uint64_t{1} << 32) + 5, (uint64_t{1} << 63) + 11}) {
+  for (const uint64_t seed :
+       {uint64_t{0}, uint64_t{7}, uint64_t{171198}, (uint64_t{1} << 32) + 5, (uint64_t{1} << 63) + 11}) {
     const auto name = std::to_string(seed);
     NoiseSource source(seed);
     EXPECT_TRUE(at::equal(source.draw("initial", {1, 8, 2, 2, 3}), golden[name + "/first"])) << seed;
-    EXPECT_TRUE(at::equal(source.draw("short", {5}), golden[name + "/short"])) << seed;  // fewer than 16 values: another path
+    EXPECT_TRUE(at::equal(source.draw("short", {5}), golden[name + "/short"]))
+        << seed;  // fewer than 16 values: another path
     EXPECT_TRUE(at::equal(source.draw("tokens", {1, 12, 3}), golden[name + "/tokens"])) << seed;
   }
 }
@@ -31,7 +33,8 @@ TEST(Noise, SourcesAreIndependentOfEachOther) {
 
 TEST(Noise, KeepsWhatItDrewByName) {
   NoiseSource source(1);
-  const auto a = source.draw("initial", {1, 2, 1, 2, 2}), b = source.draw(indexed_name("condition", 3), {1, 2, 1, 2, 2});
+  const auto a = source.draw("initial", {1, 2, 1, 2, 2}),
+             b = source.draw(indexed_name("condition", 3), {1, 2, 1, 2, 2});
   ASSERT_EQ(source.drawn().size(), 2u);
   EXPECT_TRUE(at::equal(source.drawn().at("initial"), a));
   EXPECT_TRUE(at::equal(source.drawn().at("condition_03"), b));
@@ -60,8 +63,11 @@ TEST(Noise, AFileOfAnotherDtypeIsConverted) {
 
 TEST(Noise, WhatAFileLacksIsNamed) {
   NoiseSource source({{"initial", at::zeros({1, 2, 3})}}, "noise.safetensors");
-  expect_error(ErrorCode::invalid_argument, "noise.safetensors: noise \"decode\" is missing", [&] { source.draw("decode", {1}); });
-  expect_error(ErrorCode::invalid_argument, "[1, 2, 3], expected [1, 3, 3]", [&] { source.draw("initial", {1, 3, 3}); });
+  expect_error(ErrorCode::invalid_argument, "noise.safetensors: noise \"decode\" is missing",
+               [&] { source.draw("decode", {1}); });
+  expect_error(ErrorCode::invalid_argument, "[1, 2, 3], expected [1, 3, 3]", [&] {
+    source.draw("initial", {1, 3, 3});
+  });
   // 6 values fit as a count but not as a layout: channels and tokens would trade places.
   expect_error(ErrorCode::invalid_argument, "initial", [&] { source.draw("initial", {1, 2, 1, 1, 3}); });
 }

@@ -9,7 +9,8 @@ namespace {
 
 using test::expect_error;
 
-void expect_close(const std::vector<double>& actual, const std::vector<double>& expected, double tolerance, const std::string& name) {
+void expect_close(const std::vector<double>& actual, const std::vector<double>& expected, double tolerance,
+                  const std::string& name) {
   ASSERT_EQ(actual.size(), expected.size()) << name;
   for (size_t i = 0; i < actual.size(); ++i) EXPECT_NEAR(actual[i], expected[i], tolerance) << name << " entry " << i;
 }
@@ -42,17 +43,20 @@ TEST(Schedule, ShiftedEqualsDiffusersForTokenCountsAndSteps) {
   for (const auto& name : names) {
     const auto n = numbers_in(name);
     // e^mu is 2e4 at 17556 tokens, where the reference's f32 is off by 6e-5 itself.
-    expect_close(shifted_sigmas(n[1], n[0], {0.95, 2.05, 1024, 4096}, 0.1), golden.numbers("shifted/" + name), n[0] > 10000 ? 2e-4 : 1e-6, name);
+    expect_close(shifted_sigmas(n[1], n[0], {0.95, 2.05, 1024, 4096}, 0.1), golden.numbers("shifted/" + name),
+                 n[0] > 10000 ? 2e-4 : 1e-6, name);
   }
 }
 
 TEST(Schedule, ShiftedWithoutTerminalEqualsDiffusers) {
   const test::Golden golden("schedule");
-  expect_close(shifted_sigmas(6, 777, {0.5, 1.15, 256, 4096}, 0), golden.numbers("shifted_without_terminal/777/6"), 1e-6, "no terminal");
+  expect_close(shifted_sigmas(6, 777, {0.5, 1.15, 256, 4096}, 0), golden.numbers("shifted_without_terminal/777/6"),
+               1e-6, "no terminal");
 }
 
 TEST(Schedule, ShiftedEndsAtItsTerminal) {
-  for (const int64_t steps : {2, 5, 33}) EXPECT_NEAR(shifted_sigmas(steps, 2048, {0.95, 2.05, 1024, 4096}, 0.1).back(), 0.1, 1e-12);
+  for (const int64_t steps : {2, 5, 33})
+    EXPECT_NEAR(shifted_sigmas(steps, 2048, {0.95, 2.05, 1024, 4096}, 0.1).back(), 0.1, 1e-12);
 }
 
 TEST(Schedule, UniformEqualsTheReferences) {
@@ -81,7 +85,9 @@ TEST(Schedule, RefusesWhatCannotBe) {
   expect_error(ErrorCode::invalid_argument, "shift", [] { uniform_sigmas(4, 0.0); });
   expect_error(ErrorCode::invalid_argument, "shift", [] { uniform_sigmas(4, std::nan("")); });
   // One stretched step is 0/0 in both references; here it is an error instead of a NaN.
-  expect_error(ErrorCode::invalid_argument, "at least 2 steps", [] { shifted_sigmas(1, 1024, {0.95, 2.05, 1024, 4096}, 0.1); });
+  expect_error(ErrorCode::invalid_argument, "at least 2 steps", [] {
+    shifted_sigmas(1, 1024, {0.95, 2.05, 1024, 4096}, 0.1);
+  });
 }
 
 TEST(Schedule, ExplicitListsAreChecked) {

@@ -22,7 +22,9 @@ TEST(Tokens, OrderIsFrameRowColumnColumnFastest) {
 }
 
 TEST(Tokens, WrongCountIsAnError) {
-  test::expect_error(ErrorCode::invalid_argument, "tokens [B,24,C]", [] { to_volume(at::zeros({1, 23, 2}), {2, 3, 4}); });
+  test::expect_error(ErrorCode::invalid_argument, "tokens [B,24,C]", [] {
+    to_volume(at::zeros({1, 23, 2}), {2, 3, 4});
+  });
 }
 
 TEST(Tokens, CoordinatesPlainAndCausal) {

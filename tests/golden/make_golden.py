@@ -181,7 +181,8 @@ def transformer(m):
         out |= {f"{case}/in_sigmas": sigma, f"{case}/in_positions": positions[0], f"{case}/velocity": velocity}
         if case != "causal":
             out |= {f"{case}/{k}": v for k, v in seen.items() if k.startswith("block")}
-            out |= {f"{case}/tables": seen["tables"][:1], f"{case}/embedded": seen["embedded"][:1]}
+            # One row a level: of the two equal batch rows, the first.
+            out |= {f"{case}/{k}": seen[k].unflatten(0, (2, -1))[0] for k in ("tables", "embedded")}
         out |= {"projected": seen["projected"][:1], "caption": seen["caption"]}
     for hook in hooks:
         hook.remove()

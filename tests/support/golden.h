@@ -12,7 +12,9 @@
 
 namespace ltxv::test {
 
-inline std::string golden_path(const std::string& name) { return std::string(LTXV_SOURCE_DIR) + "/tests/golden/" + name; }
+inline std::string golden_path(const std::string& name) {
+  return std::string(LTXV_SOURCE_DIR) + "/tests/golden/" + name;
+}
 
 /// One file of golden tensors. A missing name throws: a test must not pass because its expectation is gone.
 class Golden {
@@ -59,8 +61,8 @@ inline double relative_rms(const at::Tensor& actual, const at::Tensor& expected)
   return ((actual.to(at::kDouble) - e).pow(2).mean() / e.pow(2).mean()).sqrt().item<double>();
 }
 
-#define EXPECT_MATCHES(actual, expected, tolerance)                                                                  \
-  EXPECT_LE(::ltxv::test::error_over_deviation((actual), (expected)), (tolerance))                                   \
+#define EXPECT_MATCHES(actual, expected, tolerance)                                \
+  EXPECT_LE(::ltxv::test::error_over_deviation((actual), (expected)), (tolerance)) \
       << #actual << " " << (actual).sizes() << " against " << #expected << " " << (expected).sizes()
 
 }  // namespace ltxv::test

@@ -28,9 +28,11 @@ inline std::vector<SourceFile> sources_below(const std::string& folder) {
   namespace fs = std::filesystem;
   const fs::path top = LTXV_SOURCE_DIR;
   std::vector<SourceFile> files;
-  for (const auto& entry : fs::recursive_directory_iterator(top / folder, fs::directory_options::follow_directory_symlink)) {
+  for (const auto& entry :
+       fs::recursive_directory_iterator(top / folder, fs::directory_options::follow_directory_symlink)) {
     static const std::vector<std::string> kinds = {".h", ".hpp", ".c", ".cpp", ".inl", ".cu", ".cuh", ".in"};
-    if (!entry.is_regular_file() || std::find(kinds.begin(), kinds.end(), entry.path().extension()) == kinds.end()) continue;
+    if (!entry.is_regular_file() || std::find(kinds.begin(), kinds.end(), entry.path().extension()) == kinds.end())
+      continue;
     SourceFile file{entry.path().lexically_relative(top).generic_string(), {}};
     std::ifstream in(entry.path());
     for (std::string line; std::getline(in, line);) file.lines.push_back(line);
@@ -54,15 +56,18 @@ inline std::vector<Include> includes_of(const SourceFile& file) {
   return includes;
 }
 
-/// A line without its // comment and without what stands between quotes; good enough for sources that keep to one style.
+/// A line without its // comment and without what stands between quotes; good enough for sources that keep to one
+/// style.
 inline std::string code_of(const std::string& line) {
   std::string code;
   char quote = 0;
   for (size_t i = 0; i < line.size(); ++i) {
     const char c = line[i];
     if (quote) {
-      if (c == '\\') ++i;
-      else if (c == quote) quote = 0;
+      if (c == '\\')
+        ++i;
+      else if (c == quote)
+        quote = 0;
       continue;
     }
     if (c == '/' && i + 1 < line.size() && (line[i + 1] == '/' || line[i + 1] == '*')) break;

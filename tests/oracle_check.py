@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Runs the ltxv program against reference cases and prints how far it is from each.
+
+    python tests/oracle_check.py --ltxv build/bin/ltxv --cases FOLDER [--only v095] [--tolerance 1e-3]
+
+FOLDER holds cases of the reference implementations: <version>/model_diffusers and, below text/, vae/ and pipelines/, case folders with
+case.json, inputs.safetensors and expected.safetensors. Everything random comes from the cases (--noise); where a reference computed its
+text embeddings without the padding mask, they are computed here with transformers and handed over as files.
+
+One line a case: the largest error over the deviation of what is expected. Exit status 1 when one is above the tolerance.
+Needs torch and safetensors; transformers for the cases without the padding mask.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+torch.set_grad_enabled(False)
+
+
+class Check:
+    def __init__(self, options):
+        self.options, self.rows, self.t5 = options, [], {}
+
+    def ltxv(self, *words):
+        result = subprocess.run([str(self.options.ltxv), *map(str, words)], capture_output=True, text=True)
+        if result.returncode != 0:
+            raise RuntimeError(f"exit {result.returncode}: {result.stderr.strip().splitlines()[-1:]}")
+
+    def compare(self, case, what, actual, expected):
+        if actual.shape != expected.shape:
+            self.row(case, what, float("inf"), f"shape {list(actual.shape)}, expected {list(expected.shape)}")
+            return
+        deviation = expected.double().std().item() if expected.numel() > 1 else expected.double().abs().max().item()
+        self.row(case, what, (actual.double() - expected.double()).abs().max().item() / max(deviation, 1e-12))
+
+    def row(self, case, what, error, note=""):
+        good = error <= self.options.tolerance
+        self.rows.append(good)
+        print(f"{'ok  ' if good else 'FAIL'} {error:9.2e}  {case} {what} {note}".rstrip(), flush=True)
+
+    def guarded(self, name, run, *args):
+        if self.options.match not in name:
+            return
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                run(name, *args, Path(folder))
+        except (RuntimeError, KeyError, OSError) as error:
+            self.row(name, "", float("inf"), str(error))
+
+    # -------------------------------------------------------------------------------------------- cases
+
+    def text(self, name, case, model, folder):
+        meta, expected = json.loads((case / "case.json").read_text()), load_file(case / "expected.safetensors")
+        masks = load_file(case / "inputs.safetensors")["attention_mask"]
+        for i, text in enumerate(meta["texts"]):
+            self.ltxv("embed", text, "-m", model, "-o", folder / "e.safetensors", "--max-text-tokens", meta["max_length"], "--dtype", "fp32")
+            out = load_file(folder / "e.safetensors")
+            count = int(masks[i].sum())
+            assert torch.equal(out["prompt_attention_mask"][0].long(), masks[i].long()), f"mask of text {i}"
+            self.compare(name, f"text {i}", out["prompt_embeds"][0, :count], expected["embeds_with_mask"][i, :count])
+
+    def encode(self, name, case, model, folder):
+        save_file({"frames": load_file(case / "inputs.safetensors")["pixels"]}, folder / "in.safetensors")
+        self.ltxv("encode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32")
+        self.compare(name, "latents", load_file(folder / "out.safetensors")["latents"],
+                     load_file(case / "expected.safetensors")["latents_normalized"])
+
+    def decode(self, name, case, model, folder):
+        inputs, expected = load_file(case / "inputs.safetensors"), load_file(case / "expected.safetensors")
+        maps = sorted(k for k in inputs if k.startswith("inject_noise_"))
+        save_file({"latents": inputs["latents_normalized"]}, folder / "in.safetensors")
+        noise = {"decode": torch.zeros_like(inputs["latents_normalized"])} | {f"decoder_{i:02d}": inputs[k] for i, k in enumerate(maps)}
+        save_file(noise, folder / "noise.safetensors")
+        self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32",
+                  "--decode-timestep", 0.05, "--decode-noise-scale", 0, "--noise", folder / "noise.safetensors")
+        self.compare(name, "frames", load_file(folder / "out.safetensors")["frames"], expected["pixels"])
+
+    def decode_with_noise(self, name, case, model, folder):
+        meta, inputs = json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors")
+        expected = load_file(case / "expected.safetensors")
+        latents = inputs["latents_normalized"]
+        save_file({"latents": latents}, folder / "in.safetensors")
+        # The case has zero maps; their shapes are those of the plain decode of the same latent size.
+        maps = sorted((k, v) for k, v in load_file(case.parent / "decode_3" / "inputs.safetensors").items() if k.startswith("inject_noise_"))
+        noise = {"decode": inputs["noise"]} | {f"decoder_{i:02d}": torch.zeros_like(v) for i, (k, v) in enumerate(maps)}
+        save_file(noise, folder / "noise.safetensors")
+        self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32", "--decode-timestep",
+                  meta["decode_timestep"], "--decode-noise-scale", meta["decode_noise_scale"], "--noise", folder / "noise.safetensors")
+        frames = load_file(folder / "out.safetensors")["frames"]
+        spaces = {"raw": expected["pixels_noise_in_raw_space"], "normalised": expected["pixels_noise_in_normalized_space"]}
+        nearest = min(spaces, key=lambda space: (frames - spaces[space]).abs().max())
+        self.compare(name, f"frames ({nearest} space)", frames, spaces[nearest])
+
+    def pipeline(self, name, case, model, folder):
+        meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
+                                  load_file(case / "expected.safetensors"))
+        if "denoise_strength" in meta or "latents" in inputs:
+            print(f"skip            {name}: video to video is not in the program", flush=True)
+            return
+        frames = inputs.get("image_pixels")
+        conditions = [(frames, 0, 1.0)] if frames is not None else []
+        for i, item in enumerate(meta.get("conditions", [])):
+            conditions.append((inputs[f"cond{i}_pixels"], item["frame_index"], item["strength"]))
+        pixels = "pixels_raw" in expected
+        save_file(self.draws(meta, inputs, expected, model), folder / "noise.safetensors")
+        words = ["generate", meta["prompt"], "-m", model, "-o", folder / "out.safetensors", "--negative", meta["negative_prompt"],
+                 "--width", meta["width"], "--height", meta["height"], "--frames", meta["num_frames"], "--fps", meta["frame_rate"],
+                 "--guidance", meta["guidance_scale"], "--guidance-rescale", meta.get("guidance_rescale", 0), "--dtype", "fp32",
+                 "--max-text-tokens", meta["max_sequence_length"], "--noise", folder / "noise.safetensors",
+                 "--save-latents", folder / "latents.safetensors", "--image-noise-scale", meta.get("image_cond_noise_scale", 0),
+                 "--decode-timestep", meta.get("decode_timestep", 0.05), "--decode-noise-scale", meta.get("decode_noise_scale", 0.025) if pixels else 0]
+        words += ["--sigmas", ",".join(str(t / 1000) for t in meta["timesteps"])] if "timesteps" in meta else ["--steps", meta["num_inference_steps"]]
+        for i, (frames, index, strength) in enumerate(conditions):
+            save_file({"frames": frames}, folder / f"condition{i}.safetensors")
+            words += ["--condition", f"{folder}/condition{i}.safetensors@{index}:{strength}"]
+        if not meta["t5_attention_mask"]:
+            for option, text in (("--prompt-embeds", meta["prompt"]), ("--negative-prompt-embeds", meta["negative_prompt"])):
+                save_file(self.unmasked(model, text, meta["max_sequence_length"]), folder / f"{option}.safetensors")
+                words += [option, folder / f"{option}.safetensors"]
+        self.ltxv(*words)
+        self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["final_latents"])
+        if pixels:
+            self.compare(name, "frames", load_file(folder / "out.safetensors")["frames"], expected["pixels_raw"])
+
+    def draws(self, meta, inputs, expected, model):
+        """The case's draws under the names that the program asks for. diffusers mixes decode noise n into raw latents, the program as
+        the official code into normalised ones; the same mix follows from (n - mean) / std."""
+        latents = expected["final_latents"]
+        named = {"decode": torch.zeros_like(latents)}
+        if "initial_noise" in inputs:
+            named["initial"] = inputs["initial_noise"]
+        counts = {"condition": 0, "image_step": 0, "decoder": 0}
+        for draw in meta["noise_draws"]:
+            value, site = inputs[f"noise_{draw['index']:02d}"], draw["site"]
+            if site.startswith("vae:"):
+                continue  # of the posterior, whose mean is used
+            if "prepare_latents" in site and "initial" not in named:
+                named["initial"] = value
+            elif site.endswith("__call__"):
+                vae = load_file(model / "vae" / "diffusion_pytorch_model.safetensors")
+                mean, std = (vae[f"latents_{name}"].float().view(1, -1, 1, 1, 1) for name in ("mean", "std"))
+                named["decode"] = (value - mean) / std
+            else:
+                kind = "condition" if "prepare_latents" in site else "decoder" if value.ndim == 2 else "image_step"
+                named[f"{kind}_{counts[kind]:02d}"] = value
+                counts[kind] += 1
+        return {k: v.contiguous() for k, v in named.items()}
+
+    def unmasked(self, model, text, length):
+        from transformers import T5EncoderModel, T5Tokenizer
+        if model not in self.t5:
+            self.t5[model] = (T5Tokenizer.from_pretrained(model / "tokenizer"), T5EncoderModel.from_pretrained(model / "text_encoder").float().eval())
+        tokenizer, encoder = self.t5[model]
+        batch = tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return {"prompt_embeds": encoder(batch.input_ids)[0].contiguous(), "prompt_attention_mask": batch.attention_mask.contiguous()}
+
+    def run(self):
+        kinds = {"t5_encode": self.text, "vae_encode": self.encode, "vae_decode": self.decode, "vae_decode_noise": self.decode_with_noise,
+                 "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline}
+        for model in sorted(self.options.cases.glob("*/model_diffusers")):
+            version = model.parent
+            if self.options.only and version.name not in self.options.only.split(","):
+                continue
+            for group in ("text", "vae", "pipelines"):
+                for path in sorted((version / group).rglob("case.json")):
+                    kind = json.loads(path.read_text())["kind"]
+                    # Weights stored in other dtypes lie outside model_diffusers.
+                    if kind in kinds and "weights_" not in path.parent.name:
+                        self.guarded(str(path.parent.relative_to(self.options.cases)), kinds[kind], path.parent, model)
+        failed = self.rows.count(False)
+        print(f"{len(self.rows)} comparisons, {failed} above {self.options.tolerance}")
+        return 1 if failed or not self.rows else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ltxv", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--only", default="", help="comma list of version folders")
+    parser.add_argument("--match", default="", help="only cases whose path contains this")
+    parser.add_argument("--tolerance", type=float, default=1e-3)
+    sys.exit(Check(parser.parse_args()).run())

@@ -1,0 +1,71 @@
+// Weights that do not fit the transformer: each one line that names the tensor and the file.
+#include "support/expect_error.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+#include "transformer/transformer.h"
+
+namespace ltxv {
+namespace {
+
+using test::expect_error;
+using Tensors = std::map<std::string, at::Tensor>;
+
+Tensors tiny_tensors() {
+  const auto source = open_component_folder(test::golden_path("tiny_model/transformer"));
+  Tensors tensors;
+  for (const auto& entry : source->entries()) tensors[entry.name] = to_tensor(entry, source).clone();
+  return tensors;
+}
+
+void build(const Tensors& tensors, at::ScalarType dtype = at::kFloat) {
+  const test::TempFolder folder;
+  save_tensors(folder / "model.safetensors", tensors);
+  Parameters parameters(open_tensors(folder / "model.safetensors", FileAccess::copy),
+                        test::diffusers_transformer_names(), dtype, "transformer");
+  Transformer(test::tiny_transformer_config(), parameters);
+}
+
+TEST(TransformerWeights, TheTinyModelIsComplete) { EXPECT_NO_THROW(build(tiny_tensors())); }
+
+TEST(TransformerWeights, EveryTensorIsNeeded) {
+  const auto all = tiny_tensors();
+  for (const auto& [name, tensor] : all) {
+    auto fewer = all;
+    fewer.erase(name);
+    EXPECT_THROW(build(fewer), BadWeights) << name;
+  }
+  auto fewer = all;
+  fewer.erase("transformer_blocks.1.attn2.norm_k.weight");
+  expect_error(ErrorCode::bad_weights, "transformer_blocks.1.attn2.k_norm.weight", [&] { build(fewer); });
+}
+
+TEST(TransformerWeights, LeftOverTensorsAreNamed) {
+  auto more = tiny_tensors();
+  more["transformer_blocks.3.attn1.to_q.weight"] = at::zeros({20, 20});
+  expect_error(ErrorCode::bad_weights, "transformer_blocks.3.attn1.to_q.weight", [&] { build(more); });
+}
+
+TEST(TransformerWeights, AnotherShapeIsNamedWithBothShapes) {
+  auto other = tiny_tensors();
+  other["transformer_blocks.2.ff.net.2.weight"] = at::zeros({20, 81});
+  expect_error(ErrorCode::bad_weights, "transformer_blocks.2.ff.net.2.weight", [&] { build(other); });
+  expect_error(ErrorCode::bad_weights, "81", [&] { build(other); });
+}
+
+TEST(TransformerWeights, NanAndInfAreFound) {
+  for (const double value : {std::nan(""), HUGE_VAL}) {
+    auto bad = tiny_tensors();
+    bad["transformer_blocks.0.attn1.to_v.bias"][3] = value;
+    expect_error(ErrorCode::numeric, "transformer_blocks.0.attn1.to_v.bias", [&] { build(bad); });
+  }
+}
+
+TEST(TransformerWeights, ValuesThatOverflowTheComputeTypeAreFound) {
+  auto large = tiny_tensors();
+  large["proj_out.bias"][0] = 1e30;  // finite in f32 and bf16, infinite in f16
+  EXPECT_NO_THROW(build(large, at::kBFloat16));
+  expect_error(ErrorCode::numeric, "proj_out.bias", [&] { build(large, at::kHalf); });
+}
+
+}  // namespace
+}  // namespace ltxv
