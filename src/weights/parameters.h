@@ -23,7 +23,8 @@ class Parameters {
              std::string component);
 
   /// Claims a tensor. Shapes: exactly `shape`. Errors: BadWeights (missing, other shape, claimed before), NumericError (NaN or
-  /// Inf inside).
+  /// Inf inside, or a value that overflows the compute dtype fp16). Integers are never converted: asking for a floating dtype
+  /// where one is stored, or the reverse, is BadWeights.
   at::Tensor take(const std::string& name, at::IntArrayRef shape);
   /// The same in a dtype of its own (statistics and tables that stay f32).
   at::Tensor take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
