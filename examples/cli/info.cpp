@@ -28,6 +28,11 @@ std::string scalar_text(const std::string& key, const ordered_json& value) {
   if (value.is_number() && key == "parameters") return short_count(value.get<double>(), "");
   if (value.is_number() && key.ends_with("bytes")) return short_count(value.get<double>(), "B");
   if (value.is_null()) return "-";
+  if (value.is_number_float()) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.6g", value.get<double>());
+    return text;
+  }
   return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 

@@ -322,7 +322,11 @@ void parse_words(Commands& c, std::vector<std::string> words) {
 }  // namespace
 
 Options parse_command_line(int argc, const char* const* argv) {
-  const std::vector<std::string> words(argv + 1, argv + argc);
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words[0] == "help") {  // `help generate` is `generate --help`
+    words.erase(words.begin());
+    words.push_back("--help");
+  }
   auto c = std::make_unique<Commands>();
   // The command is needed to word an error, also one that ends the parsing early.
   const auto used = [&]() -> CLI::App& {

@@ -82,6 +82,7 @@ void Reporter::progress(const ltxv::progress& p) {
   // A terminal need not be redrawn more than 20 times a second, a log file not more than once in 2 seconds.
   const double since_shown = std::chrono::duration<double>(now - last_shown_).count();
   const double pause = terminal_.interactive ? 0.05 : 2.0;
+  if (!terminal_.interactive && p.step == 0 && p.step_count > 0) return;
   if (!finished && !(new_stage && terminal_.interactive) && since_shown < pause) return;
   last_shown_ = now;
   if (terminal_.interactive) {

@@ -424,8 +424,7 @@ LTXV_API void ltxv_video_free(ltxv_video *video) LTXV_NOEXCEPT;
 #else
 #define LTXV_DEFINE_INIT(type)    \
   static inline type type##_init(void) { \
-    static const type zero;       \
-    type value = zero;            \
+    type value = {0};             \
     value.struct_size = (uint32_t)sizeof(type); \
     return value;                 \
   }

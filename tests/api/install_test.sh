@@ -5,8 +5,11 @@ set -eu
 source=$1 build=$2 cmake=$3 cc=$4
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT INT TERM
-model="$source/tests/golden/tiny_model"
 unset LD_LIBRARY_PATH
+# The examples ask for the model's preset: one that takes a moment.
+model="$folder/model"
+cp -r "$source/tests/golden/tiny_model" "$model"
+echo '{"name": "tiny", "preset": {"width": 64, "height": 32, "num_frames": 9, "num_inference_steps": 2}}' >"$model/ltxv.json"
 
 "$cmake" --install "$build" --prefix "$folder/first" >"$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
 # Moved: nothing in the prefix may hold its own path.
