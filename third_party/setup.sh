@@ -58,7 +58,12 @@ fi
 
 # The wheel is built for CUDA, and libtorch_cpu.so itself needs a few CUDA libraries to load, also where no GPU is. Without a CUDA toolkit
 # two small packages bring them; with one, only what the toolkit lacks is fetched. --no-deps: the full set is 4.7 GB, this is 1.2.
-if ldconfig -p 2>/dev/null | grep -q 'libcudart\.so\.13' && ldconfig -p | grep -q 'libcublas\.so\.13' && ldconfig -p | grep -q 'libcudnn\.so\.9'; then
+has_cuda=yes
+for library in libcudart.so.13 libcupti.so.13 libcublas.so.13 libcudnn.so.9; do
+  # ldconfig lies in /sbin, which a user's PATH may lack.
+  PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -qF "$library" || has_cuda=no
+done
+if [ "$has_cuda" = yes ]; then
   flavour="system CUDA 13"
   wheels="torch==2.11.0 nvidia-cusparselt-cu13==0.8.0 nvidia-nvshmem-cu13==3.4.5 nvidia-cufile==1.15.1.6"
 else
