@@ -79,19 +79,26 @@ Container container_of(const std::string& path) {
 
 const char* container_name(Container container) {
   switch (container) {
-    case Container::mp4: return "mp4";
-    case Container::mkv: return "mkv";
-    case Container::webm: return "webm";
-    case Container::gif: return "gif";
-    case Container::png_sequence: return "png sequence";
-    case Container::png_sheet: return "png";
+    case Container::mp4:
+      return "mp4";
+    case Container::mkv:
+      return "mkv";
+    case Container::webm:
+      return "webm";
+    case Container::gif:
+      return "gif";
+    case Container::png_sequence:
+      return "png sequence";
+    case Container::png_sheet:
+      return "png";
   }
   return "";
 }
 
 void check_output_folder(const std::string& path) {
   LTXV_CHECK(path.find('\0') == std::string::npos, "output path holds a zero byte");
-  LTXV_CHECK(name_start(path) < path.size(), path.empty() ? "output path is empty" : path + ": names a folder, not a file");
+  LTXV_CHECK(name_start(path) < path.size(),
+             path.empty() ? "output path is empty" : path + ": names a folder, not a file");
   const std::string folder = folder_of(path);
   struct stat status = {};
   if (::stat(folder.c_str(), &status) != 0) throw IoError(text(path, ": folder ", folder, ": ", system_message(errno)));
@@ -117,9 +124,9 @@ void check_output(const std::string& path) {
 
 std::string describe() {
   const QuietScope quiet;
-  std::string out = text("FFmpeg: avcodec ", version_text(avcodec_version()), ", avformat ", version_text(avformat_version()),
-                         ", avutil ", version_text(avutil_version()), ", swscale ", version_text(swscale_version()), ", ",
-                         avcodec_license(), "\n");
+  std::string out = text("FFmpeg: avcodec ", version_text(avcodec_version()), ", avformat ",
+                         version_text(avformat_version()), ", avutil ", version_text(avutil_version()), ", swscale ",
+                         version_text(swscale_version()), ", ", avcodec_license(), "\n");
   constexpr std::array kContainers = {Container::mp4, Container::mkv, Container::webm, Container::gif,
                                       Container::png_sheet};
   for (const Container container : kContainers) {

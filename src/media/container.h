@@ -8,20 +8,21 @@ namespace ltxv::media {
 
 enum class Container { mp4, mkv, webm, gif, png_sequence, png_sheet };
 
-/// By extension, upper or lower case. A .png whose file name holds one number pattern (%d, %4d, %04d) is a sequence, any other
-/// .png a contact sheet (of one frame: that frame).
+/// By extension, upper or lower case. A .png whose file name holds one number pattern (%d, %4d, %04d) is a sequence,
+/// any other .png a contact sheet (of one frame: that frame).
 /// Errors: InvalidArgument with the extensions that are allowed, or for two patterns in one name.
 Container container_of(const std::string& path);
 
 const char* container_name(Container container);
 
-/// Fails early, with the reason, where writing `path` could not work: unknown extension, folder missing or not writable, the
-/// path is a folder or a device, no encoder for this container in this FFmpeg.
+/// Fails early, with the reason, where writing `path` could not work: unknown extension, folder missing or not
+/// writable, the path is a folder or a device, no encoder for this container in this FFmpeg.
 /// Errors: InvalidArgument, IoError; Unsupported names the encoders that were looked for.
 void check_output(const std::string& path);
 
-/// The part of check_output that holds for any extension: the folder is there and writable, the path itself is free or a
-/// regular file (which a writer replaces; a symbolic link is replaced, not followed). Errors: InvalidArgument, IoError.
+/// The part of check_output that holds for any extension: the folder is there and writable, the path itself is free or
+/// a regular file (which a writer replaces; a symbolic link is replaced, not followed).
+/// Errors: InvalidArgument, IoError.
 void check_output_folder(const std::string& path);
 
 /// FFmpeg's versions and licence, and the encoder each container would use: a few lines for a bug report.

@@ -13,11 +13,16 @@ constexpr int kIoBufferBytes = 1 << 16;
 
 const char* muxer_name(Container container) {
   switch (container) {
-    case Container::mp4: return "mp4";
-    case Container::mkv: return "matroska";
-    case Container::webm: return "webm";
-    case Container::gif: return "gif";
-    default: throw InternalError(text("no muxer for ", container_name(container)));
+    case Container::mp4:
+      return "mp4";
+    case Container::mkv:
+      return "matroska";
+    case Container::webm:
+      return "webm";
+    case Container::gif:
+      return "gif";
+    default:
+      throw InternalError(text("no muxer for ", container_name(container)));
   }
 }
 
@@ -35,24 +40,34 @@ int EncodedStream::write_bytes(void* self, AvioWriteBytes bytes, int count) {
 int64_t EncodedStream::seek(void* self, int64_t offset, int whence) {
   auto& stream = *static_cast<EncodedStream*>(self);
   switch (whence & ~AVSEEK_FORCE) {
-    case AVSEEK_SIZE: return stream.file_.size();
-    case SEEK_SET: break;
-    case SEEK_CUR: offset += stream.position_; break;
-    case SEEK_END: offset += stream.file_.size(); break;
-    default: return AVERROR(EINVAL);
+    case AVSEEK_SIZE:
+      return stream.file_.size();
+    case SEEK_SET:
+      break;
+    case SEEK_CUR:
+      offset += stream.position_;
+      break;
+    case SEEK_END:
+      offset += stream.file_.size();
+      break;
+    default:
+      return AVERROR(EINVAL);
   }
   if (offset < 0) return AVERROR(EINVAL);
   return stream.position_ = offset;
 }
 
-EncodedStream::EncodedStream(const SinkRequest& request, int width, int height, AVRational time_base) : file_(request.path) {
+EncodedStream::EncodedStream(const SinkRequest& request, int width, int height, AVRational time_base)
+    : file_(request.path) {
   // Everything refused up to here and in open_encoder leaves no file: file_'s destructor removes it.
   const char* format = muxer_name(request.container);
   LTXV_REQUIRE(Unsupported, av_guess_format(format, nullptr, nullptr) != nullptr, "this FFmpeg cannot write ", format);
   AVFormatContext* muxer = nullptr;
-  // The MP4 muxer reads its own file back by this address to move the index to the front; "file:" because a path may hold ':'.
+  // The MP4 muxer reads its own file back by this address to move the index to the front; "file:" because a path may
+  // hold ':'.
   const std::string address = "file:" + file_.hidden_path();
-  av_check(avformat_alloc_output_context2(&muxer, nullptr, format, address.c_str()), request.path, "opening the container");
+  av_check(avformat_alloc_output_context2(&muxer, nullptr, format, address.c_str()), request.path,
+           "opening the container");
   muxer_.reset(muxer);
 
   auto* buffer = static_cast<unsigned char*>(av_malloc(kIoBufferBytes));
@@ -81,6 +96,13 @@ EncodedStream::EncodedStream(const SinkRequest& request, int width, int height, 
   Dictionary options;
   if (request.container == Container::mp4) options.set("movflags", "+faststart");
   check(avformat_write_header(muxer_.get(), options.address()), "writing the header");
+  trailer_due_ = true;
+}
+
+EncodedStream::~EncodedStream() {
+  // FFmpeg's GIF muxer frees the frame it holds back only here; the others must not spend time on a file that is going.
+  const bool gif = muxer_ && muxer_->oformat->video_codec == AV_CODEC_ID_GIF;
+  if (trailer_due_ && gif) av_write_trailer(muxer_.get());
 }
 
 void EncodedStream::open_encoder(const SinkRequest& request, int width, int height, AVRational time_base) {
@@ -124,7 +146,8 @@ void EncodedStream::drain(const char* what) {
     if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
     check(code, what);
     packet_->stream_index = stream_->index;
-    // One tick of a constant-rate stream; the GIF muxer, whose ticks are not frames, takes its own from the next timestamp.
+    // One tick of a constant-rate stream; the GIF muxer, whose ticks are not frames, takes its own from the next
+    // timestamp.
     if (packet_->duration == 0 && muxer_->oformat->video_codec != AV_CODEC_ID_GIF) packet_->duration = 1;
     av_packet_rescale_ts(packet_.get(), encoder_->time_base, stream_->time_base);
     check(av_interleaved_write_frame(muxer_.get(), packet_.get()), "writing");
@@ -134,6 +157,7 @@ void EncodedStream::drain(const char* what) {
 void EncodedStream::finish() {
   check(avcodec_send_frame(encoder_.get(), nullptr), "encoding");
   drain("encoding");
+  trailer_due_ = false;
   check(av_write_trailer(muxer_.get()), "completing the container");
   avio_flush(io_.get());
   check(io_->error, "completing the container");

@@ -13,6 +13,7 @@ class EncodedStream {
  public:
   /// `width` x `height` is the size of the encoder's frames; timestamps count in `time_base`.
   EncodedStream(const SinkRequest& request, int width, int height, AVRational time_base);
+  ~EncodedStream();
   EncodedStream(const EncodedStream&) = delete;
   EncodedStream& operator=(const EncodedStream&) = delete;
 
@@ -37,6 +38,7 @@ class EncodedStream {
   CodecPtr encoder_;
   PacketPtr packet_;
   AVStream* stream_ = nullptr;  // the muxer's
+  bool trailer_due_ = false;
 };
 
 }  // namespace ltxv::media

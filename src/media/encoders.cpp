@@ -11,11 +11,15 @@ std::vector<std::string> candidates(Container container, Fidelity fidelity) {
   if (fidelity == Fidelity::lossless && container == Container::mkv) return {"ffv1"};
   switch (container) {
     case Container::mp4:
-    case Container::mkv: return {"libx264", "libopenh264", "mpeg4"};
-    case Container::webm: return {"libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"};
-    case Container::gif: return {"gif"};
+    case Container::mkv:
+      return {"libx264", "libopenh264", "mpeg4"};
+    case Container::webm:
+      return {"libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"};
+    case Container::gif:
+      return {"gif"};
     case Container::png_sequence:
-    case Container::png_sheet: return {"png"};
+    case Container::png_sheet:
+      return {"png"};
   }
   return {};
 }
@@ -53,7 +57,8 @@ std::string choose_encoder(Container container, Fidelity fidelity, const std::st
   for (const std::string& name : names) {
     if (avcodec_find_encoder_by_name(name.c_str()) != nullptr) return name;
   }
-  throw Unsupported(text("this FFmpeg has no encoder for ", container_name(container), "; looked for: ", joined(names)));
+  throw Unsupported(
+      text("this FFmpeg has no encoder for ", container_name(container), "; looked for: ", joined(names)));
 }
 
 void configure_encoder(AVCodecContext& context, const std::string& encoder, int quality, Dictionary& options) {

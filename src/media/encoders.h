@@ -19,8 +19,9 @@ enum class Fidelity { lossy, lossless };
 std::string choose_encoder(Container container, Fidelity fidelity, const std::string& requested);
 
 /// Sets rate control and everything else that decides the bytes. Call between allocation and avcodec_open2.
-/// `quality` is a CRF on x264's scale, 1 (best) … 51; 0 is 18 for H.264, 24 of 63 for VP9, VP8 and AV1, 3 of 31 for mpeg4. Other
-/// encoders get the same point of their own scale; libopenh264 has none and gets bits per pixel that halve every 6 steps.
+/// `quality` is a CRF on x264's scale, 1 (best) … 51; 0 is 18 for H.264, 24 of 63 for VP9, VP8 and AV1, 3 of 31 for
+/// mpeg4. Other encoders get the same point of their own scale; libopenh264 has none and gets bits per pixel that halve
+/// every 6 steps.
 void configure_encoder(AVCodecContext& context, const std::string& encoder, int quality, Dictionary& options);
 
 /// The pixel format the encoder is fed.

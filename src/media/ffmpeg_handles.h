@@ -1,6 +1,7 @@
 #pragma once
-// Owners for what FFmpeg allocates, and the translation of its error codes. Included by .cpp files of this folder only: no
-// header that other layers see names an FFmpeg type. Written against FFmpeg 4.4 … 8; the version switches are all here.
+// Owners for what FFmpeg allocates, and the translation of its error codes. Included by .cpp files of this folder only:
+// no header that other layers see names an FFmpeg type. Written against FFmpeg 4.4 … 8; the version switches are all
+// here.
 extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
@@ -78,7 +79,8 @@ inline std::string av_message(int code) {
   char buffer[AV_ERROR_MAX_STRING_SIZE] = {};
   av_strerror(code, buffer, sizeof buffer);
   std::string message = buffer;
-  if (!message.empty() && message[0] >= 'A' && message[0] <= 'Z') message[0] = static_cast<char>(message[0] - 'A' + 'a');
+  if (!message.empty() && message[0] >= 'A' && message[0] <= 'Z')
+    message[0] = static_cast<char>(message[0] - 'A' + 'a');
   return message;
 }
 

@@ -34,7 +34,8 @@ uint64_t big_endian(const uint8_t* bytes, int count) {
 
 bool is_type(const uint8_t* bytes, const char* type) { return std::memcmp(bytes, type, 4) == 0; }
 
-/// Calls visit(type, data offset, data length) for each chunk; stops when it returns false. Errors: IoError when cut short.
+/// Calls visit(type, data offset, data length) for each chunk; stops when it returns false. Errors: IoError when cut
+/// short.
 template <class Visit>
 void walk_png(const InputFile& file, Visit visit) {
   int64_t at = kPngMagic.size();
@@ -190,7 +191,8 @@ InputFile::~InputFile() { ::close(descriptor_); }
 int64_t InputFile::try_read(void* bytes, int64_t count, int64_t offset) const noexcept {
   int64_t total = 0;
   while (total < count) {
-    const ssize_t got = ::pread(descriptor_, static_cast<char*>(bytes) + total, static_cast<size_t>(count - total), offset + total);
+    const ssize_t got =
+        ::pread(descriptor_, static_cast<char*>(bytes) + total, static_cast<size_t>(count - total), offset + total);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return -1;
     if (got == 0) break;
@@ -219,7 +221,8 @@ void require_complete(const InputFile& file, int64_t max_pixels) {
     return check_mp4(file);
   }
   if (starts_with(magic, "RIFF", 4) && magic.size() >= 8) {
-    const uint64_t size = uint64_t{magic[4]} | uint64_t{magic[5]} << 8 | uint64_t{magic[6]} << 16 | uint64_t{magic[7]} << 24;
+    const uint64_t size =
+        uint64_t{magic[4]} | uint64_t{magic[5]} << 8 | uint64_t{magic[6]} << 16 | uint64_t{magic[7]} << 24;
     if (size + 8 > static_cast<uint64_t>(file.size())) cut_short(file);
   }
 }

@@ -1,7 +1,7 @@
 #pragma once
-// What a media file says about itself in its outermost layer, read without a decoder: is all of it there, and the comment of
-// PNG and GIF files, which FFmpeg's own muxers cannot write. Decoders conceal a cut file with grey or repeated pictures;
-// an image that conditions a generation must be whole.
+// What a media file says about itself in its outermost layer, read without a decoder: is all of it there, and the
+// comment of PNG and GIF files, which FFmpeg's own muxers cannot write. Decoders conceal a cut file with grey or
+// repeated pictures; an image that conditions a generation must be whole.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -32,8 +32,8 @@ class InputFile {
   int64_t size_ = 0;
 };
 
-/// Follows the outermost structure of PNG, JPEG, GIF, MP4/MOV, Matroska/WebM and RIFF (WebP, AVI) to its end; other content
-/// passes. Errors: IoError when the file is empty or cut short, Unsupported for a PNG above `max_pixels`.
+/// Follows the outermost structure of PNG, JPEG, GIF, MP4/MOV, Matroska/WebM and RIFF (WebP, AVI) to its end; other
+/// content passes. Errors: IoError when the file is empty or cut short, Unsupported for a PNG above `max_pixels`.
 void require_complete(const InputFile& file, int64_t max_pixels);
 
 enum class CommentKind { none, png, gif };

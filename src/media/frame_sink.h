@@ -1,6 +1,6 @@
 #pragma once
-// What stands behind a VideoWriter: one sink a kind of file. Sinks trust their arguments (video_writer.cpp has checked them) and
-// remove what they wrote when destroyed before finish() returned.
+// What stands behind a VideoWriter: one sink a kind of file. Sinks trust their arguments (video_writer.cpp has checked
+// them) and remove what they wrote when destroyed before finish() returned.
 #include <cstdint>
 #include <memory>
 #include <string>

@@ -60,7 +60,8 @@ Box measured(const std::vector<Point>& points, size_t begin, size_t end) {
 std::vector<std::array<double, 3>> split(std::vector<Point>& points) {
   std::vector<Box> boxes = {measured(points, 0, points.size())};
   while (boxes.size() < kPaletteColours) {
-    const auto worst = std::max_element(boxes.begin(), boxes.end(), [](const Box& a, const Box& b) { return a.error < b.error; });
+    const auto worst =
+        std::max_element(boxes.begin(), boxes.end(), [](const Box& a, const Box& b) { return a.error < b.error; });
     const Box box = *worst;
     if (box.error <= 0) break;
     const auto middle = std::stable_partition(points.begin() + static_cast<ptrdiff_t>(box.begin),
@@ -139,7 +140,8 @@ GifPalette::GifPalette(const ColourHistogram& histogram) : nearest_of_cell_(kCel
     exact_ = histogram.exact_;
     colour_count_ = static_cast<int>(exact_.size());
     for (const auto& [colour, index] : exact_) {
-      colours_[index] = {static_cast<int>(colour >> 16), static_cast<int>(colour >> 8 & 255), static_cast<int>(colour & 255)};
+      colours_[index] = {static_cast<int>(colour >> 16), static_cast<int>(colour >> 8 & 255),
+                         static_cast<int>(colour & 255)};
     }
   } else {
     std::vector<Point> points;

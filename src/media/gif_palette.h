@@ -1,6 +1,6 @@
 #pragma once
-// 255 colours for a whole clip, and pictures in those colours. One palette a clip, not a frame: colours do not flicker, and
-// the encoder can leave unchanged pixels out. Entry 255 is the transparent one it needs for that.
+// 255 colours for a whole clip, and pictures in those colours. One palette a clip, not a frame: colours do not flicker,
+// and the encoder can leave unchanged pixels out. Entry 255 is the transparent one it needs for that.
 #include <array>
 #include <cstdint>
 #include <unordered_map>
@@ -28,8 +28,8 @@ class ColourHistogram {
   bool overflow_ = false;
 };
 
-/// Few colours are taken as they are. More are split: the box of cells with the largest squared error is cut at its mean along
-/// its widest axis until 255 remain, then the means are moved to their nearest cells a few times (k-means).
+/// Few colours are taken as they are. More are split: the box of cells with the largest squared error is cut at its
+/// mean along its widest axis until 255 remain, then the means are moved to their nearest cells a few times (k-means).
 class GifPalette {
  public:
   explicit GifPalette(const ColourHistogram& histogram);

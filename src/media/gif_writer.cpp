@@ -1,5 +1,5 @@
-// GIF files. The palette is chosen from all frames, so frames wait in memory until finish(); a clip above kMaxWaitingBytes gets
-// the palette of what came until then and streams from there.
+// GIF files. The palette is chosen from all frames, so frames wait in memory until finish(); a clip above
+// kMaxWaitingBytes gets the palette of what came until then and streams from there.
 #include <cstring>
 #include <deque>
 #include <optional>

@@ -43,12 +43,14 @@ bool still_there(int descriptor, const std::string& path) {
          mine.st_dev == named.st_dev;
 }
 
-/// Removes hidden files and folders of the same target whose owner is gone. Best effort: a leftover is no reason to fail.
+/// Removes hidden files and folders of the same target whose owner is gone. Best effort: a leftover is no reason to
+/// fail.
 void remove_abandoned(const std::string& target) {
   namespace fs = std::filesystem;
   const std::string stem = hidden_stem(target);
   std::error_code ignored;
-  for (fs::directory_iterator entry(folder_of(target), ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+  for (fs::directory_iterator entry(folder_of(target), ignored), end; !ignored && entry != end;
+       entry.increment(ignored)) {
     const std::string name = entry->path().filename().string();
     if (name.rfind(stem, 0) != 0 || !name.ends_with(".part")) continue;
     const int descriptor = ::open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -88,7 +90,8 @@ std::string folder_of(const std::string& path) {
 
 std::string system_message(int error_number) {
   std::string message = std::generic_category().message(error_number);
-  if (!message.empty() && message[0] >= 'A' && message[0] <= 'Z') message[0] = static_cast<char>(message[0] - 'A' + 'a');
+  if (!message.empty() && message[0] >= 'A' && message[0] <= 'Z')
+    message[0] = static_cast<char>(message[0] - 'A' + 'a');
   return message;
 }
 

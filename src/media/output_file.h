@@ -1,7 +1,8 @@
 #pragma once
-// Files that are complete or absent: written under a hidden name beside the target, renamed at the end, removed otherwise.
-// The hidden name is ".NAME.ltxv-PID-COUNT.part". Its owner holds a lock on it, so that the next writer of the same target can
-// tell what a killed process left behind from what another one is still writing, and removes only the former.
+// Files that are complete or absent: written under a hidden name beside the target, renamed at the end, removed
+// otherwise. The hidden name is ".NAME.ltxv-PID-COUNT.part". Its owner holds a lock on it, so that the next writer of
+// the same target can tell what a killed process left behind from what another one is still writing, and removes only
+// the former.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,7 +31,8 @@ class OutputFile {
   /// The first errno of a failed write, 0 so far none. Kept because muxers lose or overwrite it on the way up.
   int error_number() const { return error_number_; }
 
-  /// Writes all bytes at `offset`. Returns false and keeps errno when the system refuses: for callbacks, which must not throw.
+  /// Writes all bytes at `offset`. Returns false and keeps errno when the system refuses: for callbacks, which must not
+  /// throw.
   bool try_write(const void* bytes, size_t count, int64_t offset) noexcept;
   /// As try_write. Errors: IoError "target: no space left on device".
   void write(const void* bytes, size_t count, int64_t offset);

@@ -35,8 +35,10 @@ int horizontal_chroma_position(AVChromaLocation location) {
     case AVCHROMA_LOC_UNSPECIFIED:
     case AVCHROMA_LOC_LEFT:
     case AVCHROMA_LOC_TOPLEFT:
-    case AVCHROMA_LOC_BOTTOMLEFT: return 0;
-    default: return -513;
+    case AVCHROMA_LOC_BOTTOMLEFT:
+      return 0;
+    default:
+      return -513;
   }
 }
 
@@ -64,30 +66,48 @@ ScalerPtr make_scaler(int width, int height, const ScalerEnd& from, const Scaler
 
 int sws_colour_space(AVColorSpace space) {
   switch (space) {
-    case AVCOL_SPC_BT709: return SWS_CS_ITU709;
-    case AVCOL_SPC_FCC: return SWS_CS_FCC;
-    case AVCOL_SPC_SMPTE240M: return SWS_CS_SMPTE240M;
+    case AVCOL_SPC_BT709:
+      return SWS_CS_ITU709;
+    case AVCOL_SPC_FCC:
+      return SWS_CS_FCC;
+    case AVCOL_SPC_SMPTE240M:
+      return SWS_CS_SMPTE240M;
     case AVCOL_SPC_BT2020_NCL:
-    case AVCOL_SPC_BT2020_CL: return SWS_CS_BT2020;
-    default: return SWS_CS_ITU601;
+    case AVCOL_SPC_BT2020_CL:
+      return SWS_CS_BT2020;
+    default:
+      return SWS_CS_ITU601;
   }
 }
 
 /// The old "J" formats mean full range in their name; swscale wants the plain name.
 AVPixelFormat without_j(AVPixelFormat format, bool& full_range) {
   switch (format) {
-    case AV_PIX_FMT_YUVJ420P: full_range = true; return AV_PIX_FMT_YUV420P;
-    case AV_PIX_FMT_YUVJ422P: full_range = true; return AV_PIX_FMT_YUV422P;
-    case AV_PIX_FMT_YUVJ444P: full_range = true; return AV_PIX_FMT_YUV444P;
-    case AV_PIX_FMT_YUVJ440P: full_range = true; return AV_PIX_FMT_YUV440P;
-    case AV_PIX_FMT_YUVJ411P: full_range = true; return AV_PIX_FMT_YUV411P;
-    default: return format;
+    case AV_PIX_FMT_YUVJ420P:
+      full_range = true;
+      return AV_PIX_FMT_YUV420P;
+    case AV_PIX_FMT_YUVJ422P:
+      full_range = true;
+      return AV_PIX_FMT_YUV422P;
+    case AV_PIX_FMT_YUVJ444P:
+      full_range = true;
+      return AV_PIX_FMT_YUV444P;
+    case AV_PIX_FMT_YUVJ440P:
+      full_range = true;
+      return AV_PIX_FMT_YUV440P;
+    case AV_PIX_FMT_YUVJ411P:
+      full_range = true;
+      return AV_PIX_FMT_YUV411P;
+    default:
+      return format;
   }
 }
 
-/// RGB and grey of other than 8 bits go around swscale, which takes them through YUV and loses up to 20 levels on the way.
+/// RGB and grey of other than 8 bits go around swscale, which takes them through YUV and loses up to 20 levels on the
+/// way.
 bool needs_exact_path(const AVPixFmtDescriptor& description) {
-  constexpr uint64_t kOthers = AV_PIX_FMT_FLAG_HWACCEL | AV_PIX_FMT_FLAG_FLOAT | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM;
+  constexpr uint64_t kOthers =
+      AV_PIX_FMT_FLAG_HWACCEL | AV_PIX_FMT_FLAG_FLOAT | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM;
   const bool rgb_or_grey = (description.flags & AV_PIX_FMT_FLAG_RGB) != 0 || description.nb_components <= 2;
   return rgb_or_grey && (description.flags & kOthers) == 0 && description.comp[0].depth != 8;
 }

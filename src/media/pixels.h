@@ -1,6 +1,6 @@
 #pragma once
-// Conversion between packed 8-bit RGB and what encoders and decoders use, with the matrix, range and chroma position stated
-// instead of swscale's defaults, and in its bit-exact mode, so that bytes do not depend on the processor.
+// Conversion between packed 8-bit RGB and what encoders and decoders use, with the matrix, range and chroma position
+// stated instead of swscale's defaults, and in its bit-exact mode, so that bytes do not depend on the processor.
 #include <cstdint>
 #include <vector>
 
@@ -29,12 +29,14 @@ class FrameMaker {
 /// Writes the colour tags of FrameMaker's output for `format` into the encoder.
 void tag_colours(AVCodecContext& context, AVPixelFormat format);
 
-/// Turns decoded frames into RGB by their own tags. A stream without a matrix tag is taken as BT.601, without a range tag as
-/// limited, as the ffmpeg program does; alpha is dropped, as Pillow's convert("RGB") does; 16 bits become 8; HDR is not tone-mapped.
+/// Turns decoded frames into RGB by their own tags. A stream without a matrix tag is taken as BT.601, without a range
+/// tag as limited, as the ffmpeg program does; alpha is dropped, as Pillow's convert("RGB") does; 16 bits become 8; HDR
+/// is not tone-mapped.
 class FrameReader {
  public:
-  /// Appends [H,W,3] u8 to `out`. `matrix` is FFmpeg's 3x3 display matrix or null: quarter turns and mirrors are applied, any
-  /// other angle is ignored. Errors: Unsupported for a pixel format swscale cannot read.
+  /// Appends [H,W,3] u8 to `out`. `matrix` is FFmpeg's 3x3 display matrix or null: quarter turns and mirrors are
+  /// applied, any other angle is ignored.
+  /// Errors: Unsupported for a pixel format swscale cannot read.
   void append(const AVFrame& frame, const int32_t* matrix, std::vector<uint8_t>& out);
 
  private:

@@ -32,8 +32,9 @@ class PngEncoder {
     encoder_->width = width;
     encoder_->height = height;
     encoder_->pix_fmt = AV_PIX_FMT_RGB24;
-    encoder_->time_base = {1, 25};    // required, without meaning here
-    encoder_->thread_count = 1;       // with more, a frame comes out only after the next ones went in
+    encoder_->sample_aspect_ratio = {1, 1};
+    encoder_->time_base = {1, 25};  // required, without meaning here
+    encoder_->thread_count = 1;     // with more, a frame comes out only after the next ones went in
     encoder_->flags |= AV_CODEC_FLAG_BITEXACT;
     tag_colours(*encoder_, AV_PIX_FMT_RGB24);
     Dictionary options;
@@ -65,7 +66,9 @@ class PngEncoder {
 class PngSequenceSink : public FrameSink {
  public:
   explicit PngSequenceSink(const SinkRequest& request)
-      : pattern_(*number_pattern(request.path)), encoder_(request, request.width, request.height), folder_(request.path) {}
+      : pattern_(*number_pattern(request.path)),
+        encoder_(request, request.width, request.height),
+        folder_(request.path) {}
 
   void write(const uint8_t* rgb24, int64_t stride_bytes) override {
     folder_.add(pattern_.path(next_++), encoder_.encode(rgb24, stride_bytes));
@@ -117,7 +120,8 @@ class PngSheetSink : public FrameSink {
       const int64_t top = slot / columns * (request_.height + kSheetGapPx);
       const int64_t row_bytes = int64_t{3} * request_.width;
       for (int64_t y = 0; y < request_.height; ++y) {
-        std::memcpy(sheet.data() + ((top + y) * width + left) * 3, frame.data() + y * row_bytes, static_cast<size_t>(row_bytes));
+        std::memcpy(sheet.data() + ((top + y) * width + left) * 3, frame.data() + y * row_bytes,
+                    static_cast<size_t>(row_bytes));
       }
     }
     PngEncoder encoder(request_, static_cast<int>(width), static_cast<int>(height));
@@ -138,6 +142,8 @@ std::unique_ptr<FrameSink> make_png_sequence_sink(const SinkRequest& request) {
   return std::make_unique<PngSequenceSink>(request);
 }
 
-std::unique_ptr<FrameSink> make_png_sheet_sink(const SinkRequest& request) { return std::make_unique<PngSheetSink>(request); }
+std::unique_ptr<FrameSink> make_png_sheet_sink(const SinkRequest& request) {
+  return std::make_unique<PngSheetSink>(request);
+}
 
 }  // namespace ltxv::media

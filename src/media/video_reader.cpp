@@ -58,11 +58,18 @@ class ByteSource {
   static int64_t seek(void* self, int64_t offset, int whence) {
     auto& source = *static_cast<ByteSource*>(self);
     switch (whence & ~AVSEEK_FORCE) {
-      case AVSEEK_SIZE: return source.file_.size();
-      case SEEK_SET: break;
-      case SEEK_CUR: offset += source.position_; break;
-      case SEEK_END: offset += source.file_.size(); break;
-      default: return AVERROR(EINVAL);
+      case AVSEEK_SIZE:
+        return source.file_.size();
+      case SEEK_SET:
+        break;
+      case SEEK_CUR:
+        offset += source.position_;
+        break;
+      case SEEK_END:
+        offset += source.file_.size();
+        break;
+      default:
+        return AVERROR(EINVAL);
     }
     if (offset < 0) return AVERROR(EINVAL);
     return source.position_ = offset;
@@ -88,8 +95,9 @@ InputPtr open_demuxer(const InputFile& file, ByteSource& source) {
     accepted = accepted || names.find(text(",", rest.substr(0, comma), ",")) != std::string::npos;
     rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
   }
-  LTXV_REQUIRE(Unsupported, accepted, file.path(), ": content is ", format->long_name != nullptr ? format->long_name : format->name,
-               ", which is not accepted; ", kFormatsText);
+  LTXV_REQUIRE(Unsupported, accepted, file.path(), ": content is ",
+               format->long_name != nullptr ? format->long_name : format->name, ", which is not accepted; ",
+               kFormatsText);
   AVFormatContext* context = avformat_alloc_context();
   LTXV_REQUIRE(OutOfMemory, context != nullptr, "out of memory for a container");
   context->pb = source.io();
@@ -127,7 +135,8 @@ void find_stream_info(AVFormatContext& context, const InputFile& file, const Rea
 
 bool is_image(const AVFormatContext& context) { return std::strstr(context.iformat->name, "_pipe") != nullptr; }
 
-CodecPtr open_decoder(const AVFormatContext& context, const AVStream& stream, const InputFile& file, const ReadLimits& limits) {
+CodecPtr open_decoder(const AVFormatContext& context, const AVStream& stream, const InputFile& file,
+                      const ReadLimits& limits) {
   const AVCodec* codec = avcodec_find_decoder(stream.codecpar->codec_id);
   LTXV_REQUIRE(Unsupported, codec != nullptr, file.path(), ": this FFmpeg has no decoder for ",
                avcodec_get_name(stream.codecpar->codec_id));
@@ -146,8 +155,8 @@ CodecPtr open_decoder(const AVFormatContext& context, const AVStream& stream, co
 
 const int32_t* stream_matrix(const AVStream& stream) {
 #if LIBAVFORMAT_VERSION_MAJOR >= 61
-  const AVPacketSideData* data = av_packet_side_data_get(stream.codecpar->coded_side_data,
-                                                         stream.codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+  const AVPacketSideData* data = av_packet_side_data_get(
+      stream.codecpar->coded_side_data, stream.codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
   return data != nullptr && data->size >= 9 * sizeof(int32_t) ? reinterpret_cast<const int32_t*>(data->data) : nullptr;
 #else
   return reinterpret_cast<const int32_t*>(av_stream_get_side_data(&stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr));
@@ -158,7 +167,8 @@ const int32_t* stream_matrix(const AVStream& stream) {
 const int32_t* exif_matrix(const AVFrame& frame) {
   constexpr int32_t kOne = 1 << 16;
   static constexpr int32_t kMatrices[9][9] = {
-      {}, {},
+      {},
+      {},
       {-kOne, 0, 0, 0, kOne, 0, 0, 0, 1 << 30},   // 2: mirrored
       {-kOne, 0, 0, 0, -kOne, 0, 0, 0, 1 << 30},  // 3: upside down
       {kOne, 0, 0, 0, -kOne, 0, 0, 0, 1 << 30},   // 4: mirrored upside down
@@ -202,8 +212,8 @@ class ClipBuilder {
     int64_t width = frame.width, height = frame.height;
     if (swaps_axes(matrix)) std::swap(width, height);
     if (clip_.frames == 0) clip_.width = width, clip_.height = height;
-    LTXV_REQUIRE(Unsupported, width == clip_.width && height == clip_.height, path_, ": frame ", clip_.frames, " is ", width,
-                 " x ", height, ", the ones before are ", clip_.width, " x ", clip_.height);
+    LTXV_REQUIRE(Unsupported, width == clip_.width && height == clip_.height, path_, ": frame ", clip_.frames, " is ",
+                 width, " x ", height, ", the ones before are ", clip_.width, " x ", clip_.height);
     LTXV_REQUIRE(Unsupported, height <= limits_.max_pixels_per_frame / width, path_, ": ", width, " x ", height,
                  " pixels, at most ", limits_.max_pixels_per_frame, " are accepted");
     LTXV_REQUIRE(Unsupported, clip_.frames < limits_.max_frames, path_, ": more than ", limits_.max_frames, " frames");
@@ -258,8 +268,8 @@ void read_file(const std::string& path, const ReadLimits& limits, ClipBuilder& b
     const int sent = avcodec_send_packet(decoder.get(), more ? packet.get() : nullptr);
     av_packet_unref(packet.get());
     // The decoder refuses a picture above max_pixels with the same code as rubbish.
-    LTXV_REQUIRE(IoError, sent >= 0 || sent == AVERROR_EOF || sent == AVERROR(ENOMEM), path, ": damaged, or a frame above ",
-                 limits.max_pixels_per_frame, " pixels: ", av_message(sent));
+    LTXV_REQUIRE(IoError, sent >= 0 || sent == AVERROR_EOF || sent == AVERROR(ENOMEM), path,
+                 ": damaged, or a frame above ", limits.max_pixels_per_frame, " pixels: ", av_message(sent));
     av_check(sent == AVERROR_EOF ? 0 : sent, path, "decoding");
     while (!builder.full()) {
       const int received = avcodec_receive_frame(decoder.get(), frame.get());
@@ -282,7 +292,8 @@ std::vector<int64_t> sequence_numbers(const std::string& path, const NumberPatte
   const std::string prefix = pattern.prefix.substr(pattern.prefix.rfind('/') + 1);
   for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed)) {
     const std::string name = entry->path().filename().string();
-    if (name.size() <= prefix.size() + pattern.suffix.size() || !name.starts_with(prefix) || !name.ends_with(pattern.suffix)) {
+    if (name.size() <= prefix.size() + pattern.suffix.size() || !name.starts_with(prefix) ||
+        !name.ends_with(pattern.suffix)) {
       continue;
     }
     const std::string figures = name.substr(prefix.size(), name.size() - prefix.size() - pattern.suffix.size());
@@ -306,7 +317,8 @@ std::optional<NumberPattern> pattern_to_read(const std::string& path) {
 
 Clip read_clip(const std::string& path, const ReadLimits& limits) {
   const QuietScope quiet;
-  LTXV_CHECK(limits.max_pixels_per_frame > 0 && limits.stop_after_frames >= 0, path, ": limits of reading out of range");
+  LTXV_CHECK(limits.max_pixels_per_frame > 0 && limits.stop_after_frames >= 0, path,
+             ": limits of reading out of range");
   ClipBuilder builder(path, limits);
   const std::optional<NumberPattern> pattern = pattern_to_read(path);
   if (!pattern) {

@@ -1,5 +1,6 @@
 #pragma once
-// Images and videos to frames in memory. Files are judged by content, not by name; nothing but the named file is opened.
+// Images and videos to frames in memory. Files are judged by content, not by name; nothing but the named file is
+// opened.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,12 +20,12 @@ struct ReadLimits {
   int64_t stop_after_frames = 0;           ///< read only that many, without an error; 0 = all
 };
 
-/// Reads MP4/MOV, Matroska/WebM, AVI, GIF, PNG/APNG, JPEG, WebP or BMP; or, for a file name with a number pattern (%04d), the
-/// images of that name from the lowest number on. The first video stream counts; cover pictures of audio files do not.
-/// Colour follows the stream's tags (without: BT.601, limited range); alpha is dropped; 16 bits become 8; orientation tags in
-/// quarter turns are applied; pixel aspect ratio and frame durations are not looked at.
-/// Errors: IoError when missing, damaged or cut short; Unsupported for another format, no picture, a size or count beyond
-/// the limits, or a size that changes between frames. Both name the file.
+/// Reads MP4/MOV, Matroska/WebM, AVI, GIF, PNG/APNG, JPEG, WebP or BMP; or, for a file name with a number pattern
+/// (%04d), the images of that name from the lowest number on. The first video stream counts; cover pictures of audio
+/// files do not. Colour follows the stream's tags (without: BT.601, limited range); alpha is dropped; 16 bits become 8;
+/// orientation tags in quarter turns are applied; pixel aspect ratio and frame durations are not looked at.
+/// Errors: IoError when missing, damaged or cut short; Unsupported for another format, no picture, a size or count
+/// beyond the limits, or a size that changes between frames. Both name the file.
 Clip read_clip(const std::string& path, const ReadLimits& limits = {});
 
 /// The JSON kept by VideoWriter (of a sequence, in its first file); empty if the file holds none. Errors: as read_clip.

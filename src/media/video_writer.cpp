@@ -45,10 +45,14 @@ class VideoSink : public FrameSink {
 
 std::unique_ptr<FrameSink> make_sink(const SinkRequest& request) {
   switch (request.container) {
-    case Container::gif: return make_gif_sink(request);
-    case Container::png_sequence: return make_png_sequence_sink(request);
-    case Container::png_sheet: return make_png_sheet_sink(request);
-    default: return make_video_sink(request);
+    case Container::gif:
+      return make_gif_sink(request);
+    case Container::png_sequence:
+      return make_png_sequence_sink(request);
+    case Container::png_sheet:
+      return make_png_sheet_sink(request);
+    default:
+      return make_video_sink(request);
   }
 }
 
@@ -69,8 +73,8 @@ class CheckedWriter : public VideoWriter {
 
   void write(const uint8_t* rgb24, int64_t stride_bytes) override {
     require_open();
-    LTXV_CHECK(rgb24 != nullptr && stride_bytes >= row_bytes_, path_, ": frame stride is ", stride_bytes, " bytes, at least ",
-               row_bytes_, " are needed");
+    LTXV_CHECK(rgb24 != nullptr && stride_bytes >= row_bytes_, path_, ": frame stride is ", stride_bytes,
+               " bytes, at least ", row_bytes_, " are needed");
     LTXV_CHECK(expected_ == 0 || written_ < expected_, path_, ": more frames than the ", expected_, " announced");
     guarded([&] { sink_->write(rgb24, stride_bytes); });
     ++written_;
