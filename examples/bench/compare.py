@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs diffusers and libltxv in turn on the same work and reports how many times faster the library is.
 
-  pip install torch==2.11.0 diffusers==0.42.1 transformers==5.23.0 sentencepiece==0.2.3 protobuf==7.36.2 \\
+  pip install torch==2.11.0 diffusers==0.42.1 transformers==5.23.0 accelerate==1.15.0 sentencepiece==0.2.3 protobuf==7.36.2 \\
               safetensors==0.8.0 av==18.1.0 numpy==2.4.6
   cmake --preset bench -DLTXV_TORCH_ROOT=$(python -c 'import torch; print(torch.__path__[0])') && cmake --build build
   python examples/bench/make_random_model.py /data/random-2b
