@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
-
 #include <nlohmann/json.hpp>
 
 #include "signals.h"
@@ -27,7 +26,8 @@ std::string read_prompt_from_stdin() {
   }
   if (std::ferror(stdin) != 0) throw ltxv::error(LTXV_IO, "cannot read the prompt from standard input");
   while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == '\r')) prompt.pop_back();
-  if (prompt.find('\0') != std::string::npos) throw ltxv::error(LTXV_INVALID_ARGUMENT, "the prompt on standard input holds a zero byte");
+  if (prompt.find('\0') != std::string::npos)
+    throw ltxv::error(LTXV_INVALID_ARGUMENT, "the prompt on standard input holds a zero byte");
   return prompt;
 }
 
@@ -56,7 +56,8 @@ auto as_usage(const Options& o, Check&& check) {
 }
 
 std::string size_text(int64_t frames, int64_t width, int64_t height) {
-  return std::to_string(frames) + (frames == 1 ? " frame " : " frames ") + std::to_string(width) + "x" + std::to_string(height);
+  return std::to_string(frames) + (frames == 1 ? " frame " : " frames ") + std::to_string(width) + "x" +
+         std::to_string(height);
 }
 
 class Stopwatch {
@@ -75,9 +76,12 @@ int64_t number_at(const ordered_json& object, const char* key) {
 void note_padding(const ordered_json& request, Reporter& reporter) {
   if (!request.is_object() || !request.contains("computed")) return;
   const ordered_json& computed = request["computed"];
-  reporter.note("asked for " + size_text(number_at(request, "num_frames"), number_at(request, "width"), number_at(request, "height")) +
-                ", which is off the model's grid: computing " +
-                size_text(number_at(computed, "num_frames"), number_at(computed, "width"), number_at(computed, "height")) + ", then cropping");
+  reporter.note(
+      "asked for " +
+      size_text(number_at(request, "num_frames"), number_at(request, "width"), number_at(request, "height")) +
+      ", which is off the model's grid: computing " +
+      size_text(number_at(computed, "num_frames"), number_at(computed, "width"), number_at(computed, "height")) +
+      ", then cropping");
 }
 
 void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
@@ -100,8 +104,8 @@ void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) 
   const uint64_t seed = request.is_object() && request.contains("seed") ? request["seed"].get<uint64_t>() : 0;
   const int64_t steps = number_at(request, "num_inference_steps");
   reporter.note(o.output + ": " + size_text(facts.frame_count, facts.width_px, facts.height_px) + " at " +
-                number_text(facts.frames_per_second) + " fps, seed " + std::to_string(seed) + ", " + std::to_string(steps) + " steps, " +
-                duration_text(watch.seconds()));
+                number_text(facts.frames_per_second) + " fps, seed " + std::to_string(seed) + ", " +
+                std::to_string(steps) + " steps, " + duration_text(watch.seconds()));
   reporter.result(o.output, {{"event", "result"},
                              {"output", o.output},
                              {"seed", seed},
@@ -122,7 +126,11 @@ void embed(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
   const ltxv::tensors embeds = engine.embed(prompt, o.generate.max_text_tokens, reporter.hooks(cancel));
   embeds.save(o.output);
   const auto shape = embeds["prompt_embeds"].shape;
-  reporter.result(o.output, {{"event", "result"}, {"output", o.output}, {"tokens", shape[1]}, {"width", shape[2]}, {"seconds", watch.seconds()}});
+  reporter.result(o.output, {{"event", "result"},
+                             {"output", o.output},
+                             {"tokens", shape[1]},
+                             {"width", shape[2]},
+                             {"seconds", watch.seconds()}});
 }
 
 /// The largest size on the model's grid inside the picture, unless sizes are given; frames are cut to k * temporal + 1.
@@ -133,11 +141,12 @@ ltxv::video read_on_grid(const Options& o, const ltxv::engine& engine, Reporter&
   if (o.input.ends_with(".safetensors")) return video;  // exact data: the library refuses what is off the grid
   auto facts = video.info();
   const int32_t width = o.generate.width_px > 0 ? o.generate.width_px : down(facts.width_px, grid.spatial_compression);
-  const int32_t height = o.generate.height_px > 0 ? o.generate.height_px : down(facts.height_px, grid.spatial_compression);
+  const int32_t height =
+      o.generate.height_px > 0 ? o.generate.height_px : down(facts.height_px, grid.spatial_compression);
   const int32_t frames = (facts.frame_count - 1) / grid.temporal_compression * grid.temporal_compression + 1;
   if (width == facts.width_px && height == facts.height_px && frames == facts.frame_count) return video;
-  reporter.note(o.input + ": " + size_text(facts.frame_count, facts.width_px, facts.height_px) + ", fitted to the model's grid: " +
-                size_text(frames, width, height));
+  reporter.note(o.input + ": " + size_text(facts.frame_count, facts.width_px, facts.height_px) +
+                ", fitted to the model's grid: " + size_text(frames, width, height));
   return ltxv::video::read(o.input, width, height, frames);
 }
 
@@ -150,7 +159,9 @@ void encode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
   if (interrupted()) throw cancelled();
   latents.save(o.output);
   const auto shape = latents["latents"].shape;
-  reporter.result(o.output, {{"event", "result"}, {"output", o.output}, {"shape", std::vector<int64_t>(shape.begin(), shape.end())},
+  reporter.result(o.output, {{"event", "result"},
+                             {"output", o.output},
+                             {"shape", std::vector<int64_t>(shape.begin(), shape.end())},
                              {"seconds", watch.seconds()}});
 }
 

@@ -5,7 +5,7 @@
 namespace cli {
 namespace {
 
-constexpr size_t kLeftWidth = 30;   // "  --negative-prompt-embeds FILE" is the longest; it takes a line of its own
+constexpr size_t kLeftWidth = 30;  // "  --negative-prompt-embeds FILE" is the longest; it takes a line of its own
 constexpr size_t kNarrowest = 40;
 
 /// Words of `text`, broken so that no line is longer than `width`; '\n' in the text stays.

@@ -1,6 +1,5 @@
 // `ltxv info`: what the library says as JSON, readable.
 #include <cstdio>
-
 #include <nlohmann/json.hpp>
 
 #include "commands.h"

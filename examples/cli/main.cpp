@@ -19,7 +19,8 @@ int run(int argc, char** argv) {
     quiet = quiet || word == "--quiet" || word == "-q";
   }
   using cli::Reporter;
-  Reporter reporter(json ? Reporter::Output::json : Reporter::Output::text, quiet ? Reporter::Notes::quiet : Reporter::Notes::shown);
+  Reporter reporter(json ? Reporter::Output::json : Reporter::Output::text,
+                    quiet ? Reporter::Notes::quiet : Reporter::Notes::shown);
   try {
     cli::Options options = cli::parse_command_line(argc, argv);
     const ltxv::cancel_token cancel;

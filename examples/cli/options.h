@@ -1,18 +1,18 @@
 #pragma once
 // The command line as data.
 #include <cstdint>
+#include <ltxv/ltxv.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include <ltxv/ltxv.hpp>
-
 namespace cli {
 
 /// Wrong usage: one line, and the command whose --help is worth reading. Exit code 2.
 struct UsageError : std::runtime_error {
-  UsageError(std::string command_, const std::string& message) : std::runtime_error(message), command(std::move(command_)) {}
+  UsageError(std::string command_, const std::string& message)
+      : std::runtime_error(message), command(std::move(command_)) {}
   std::string command;  ///< "generate", or "" for the program itself
 };
 
@@ -36,8 +36,8 @@ struct Options {
 Options parse_command_line(int argc, const char* const* argv);
 
 /// The options in a --request file as words of a command line. Keys are the long option names, or the names in what
-/// --print-request writes. Leaves out what cannot stand beside the options in `words`: --steps there replaces the file's noise
-/// levels, --seconds its frame count. Throws UsageError (value of a wrong kind), ltxv::error (file).
+/// --print-request writes. Leaves out what cannot stand beside the options in `words`: --steps there replaces the
+/// file's noise levels, --seconds its frame count. Throws UsageError (value of a wrong kind), ltxv::error (file).
 std::vector<std::string> read_request_file(const std::string& path, const std::vector<std::string>& words);
 
 }  // namespace cli

@@ -1,12 +1,11 @@
 #include "report.h"
 
-#include <algorithm>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-
 #include <nlohmann/json.hpp>
 
 namespace cli {
@@ -58,8 +57,12 @@ ltxv::hooks Reporter::hooks(const ltxv::cancel_token& cancel) {
     return true;
   };
   h.on_log = [this](int32_t level, std::string_view message) {
-    if (json_) print_json({{"event", "log"}, {"level", level == LTXV_LOG_WARNING ? "warning" : level == LTXV_LOG_INFO ? "info" : "debug"},
-                           {"message", message}});
+    if (json_)
+      print_json({{"event", "log"},
+                  {"level", level == LTXV_LOG_WARNING ? "warning"
+                            : level == LTXV_LOG_INFO  ? "info"
+                                                      : "debug"},
+                  {"message", message}});
     if (level >= LTXV_LOG_WARNING) note("warning: " + std::string(message));
   };
   return h;
@@ -75,7 +78,10 @@ void Reporter::progress(const ltxv::progress& p) {
   const double stage_seconds = std::chrono::duration<double>(now - stage_start_).count();
   const bool finished = p.step_count > 0 && p.step >= p.step_count;
   if (json_) {
-    print_json({{"event", "progress"}, {"stage", stage_name(p.stage)}, {"step", p.step}, {"step_count", p.step_count},
+    print_json({{"event", "progress"},
+                {"stage", stage_name(p.stage)},
+                {"step", p.step},
+                {"step_count", p.step_count},
                 {"elapsed_seconds", p.elapsed_seconds}});
     return;
   }
@@ -167,20 +173,30 @@ void Reporter::print_json(const ordered_json& object) {
 void flush_stdout() {
   errno = 0;
   const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
-  if (failed && errno != EPIPE && errno != 0) throw ltxv::error(LTXV_IO, std::string("cannot write to standard output: ") + std::strerror(errno));
+  if (failed && errno != EPIPE && errno != 0)
+    throw ltxv::error(LTXV_IO, std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 const char* status_name(ltxv_status status) {
   switch (status) {
-    case LTXV_INVALID_ARGUMENT: return "invalid_argument";
-    case LTXV_IO: return "io";
-    case LTXV_BAD_WEIGHTS: return "bad_weights";
-    case LTXV_UNSUPPORTED: return "unsupported";
-    case LTXV_OUT_OF_MEMORY: return "out_of_memory";
-    case LTXV_DEVICE: return "device";
-    case LTXV_CANCELLED: return "cancelled";
-    case LTXV_NUMERIC: return "numeric";
-    default: return "internal";
+    case LTXV_INVALID_ARGUMENT:
+      return "invalid_argument";
+    case LTXV_IO:
+      return "io";
+    case LTXV_BAD_WEIGHTS:
+      return "bad_weights";
+    case LTXV_UNSUPPORTED:
+      return "unsupported";
+    case LTXV_OUT_OF_MEMORY:
+      return "out_of_memory";
+    case LTXV_DEVICE:
+      return "device";
+    case LTXV_CANCELLED:
+      return "cancelled";
+    case LTXV_NUMERIC:
+      return "numeric";
+    default:
+      return "internal";
   }
 }
 

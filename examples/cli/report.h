@@ -1,13 +1,13 @@
 #pragma once
-// What the user sees while and after a command runs: a bar or plain lines on stderr, JSON lines or the result on stdout.
+// What the user sees while and after a command runs: a bar or plain lines on stderr, JSON lines or the result on
+// stdout.
 #include <chrono>
+#include <ltxv/ltxv.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <ltxv/ltxv.hpp>
-#include <nlohmann/json_fwd.hpp>
 
 #include "terminal.h"
 
@@ -17,7 +17,8 @@ class Reporter {
  public:
   enum class Output { text, json };
   enum class Notes { shown, quiet };
-  Reporter(Output output, Notes notes) : json_(output == Output::json), quiet_(notes == Notes::quiet), terminal_(stderr_terminal()) {}
+  Reporter(Output output, Notes notes)
+      : json_(output == Output::json), quiet_(notes == Notes::quiet), terminal_(stderr_terminal()) {}
   ~Reporter() { end_bar(); }
 
   /// Callbacks for one library call.

@@ -27,12 +27,14 @@ void on_signal(int) {
 
 void prepare_process() {
   for (int fd = 0; fd <= 2; ++fd) {
-    // open() takes the lowest free number, which is fd. Read-only, so that printing to a closed stdout is still an error.
+    // open() takes the lowest free number, which is fd. Read-only, so that printing to a closed stdout is still an
+    // error.
     if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDONLY) == -1) _exit(1);
   }
   signal(SIGPIPE, SIG_IGN);
-  // glibc returns big blocks to the system when they are freed, and every convolution then pays for fresh zeroed pages again:
-  // keeping them made a VAE on two cores 5 to 10 times faster. All three settings are needed: a threshold alone is capped at 32 MiB.
+  // glibc returns big blocks to the system when they are freed, and every convolution then pays for fresh zeroed pages
+  // again: keeping them made a VAE on two cores 5 to 10 times faster. All three settings are needed: a threshold alone
+  // is capped at 32 MiB.
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_TOP_PAD, 64 << 20);

@@ -19,11 +19,13 @@ std::string_view environment(const char* name) {
 }
 
 bool utf8_locale() {
-  // The first that is set and not empty decides, as setlocale would; without setlocale our own numbers stay in the C locale.
+  // The first that is set and not empty decides, as setlocale would; without setlocale our own numbers stay in the C
+  // locale.
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     std::string value(environment(name));
     if (value.empty()) continue;
-    std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+    std::transform(value.begin(), value.end(), value.begin(),
+                   [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
     return value.find("utf-8") != std::string::npos || value.find("utf8") != std::string::npos;
   }
   return false;

@@ -11,8 +11,8 @@ struct Terminal {
 };
 Terminal stderr_terminal();
 
-/// Columns of the terminal behind file descriptor `fd`, $COLUMNS otherwise, 80 without both. Looked up anew each time: a window
-/// may change its size.
+/// Columns of the terminal behind file descriptor `fd`, $COLUMNS otherwise, 80 without both. Looked up anew each time:
+/// a window may change its size.
 int column_count(int fd);
 
 /// "3.2 s", "1:04", "2:03:04".

@@ -10,18 +10,18 @@ int main(int argc, char** argv) try {
   const std::string output = argc > 2 ? argv[2] : "out.mp4";
 
   const ltxv::engine engine({.model = argc > 3 ? argv[3] : "shapes"});
-  ltxv::video video = engine.generate(
-      {.prompt = prompt, .seed = 7},
-      {.on_progress = [](const ltxv::progress& p) {
-        if (p.stage == ltxv::stage::denoise) std::cerr << "step " << p.step << " of " << p.step_count << "\n";
-        return true;  // false would stop the run
-      }});
+  ltxv::video video = engine.generate({.prompt = prompt, .seed = 7}, {.on_progress = [](const ltxv::progress& p) {
+                                        if (p.stage == ltxv::stage::denoise)
+                                          std::cerr << "step " << p.step << " of " << p.step_count << "\n";
+                                        return true;  // false would stop the run
+                                      }});
   video.write(output);
 
   for (const ltxv::frame& frame : video) {
     uint64_t sum = 0;
     for (const uint8_t value : frame.rgb) sum += value;
-    std::cout << "frame " << frame.index << " at " << frame.time_seconds << " s: mean brightness " << sum / frame.rgb.size() << "\n";
+    std::cout << "frame " << frame.index << " at " << frame.time_seconds << " s: mean brightness "
+              << sum / frame.rgb.size() << "\n";
   }
 } catch (const ltxv::error& e) {
   std::cerr << e.what() << "\n";

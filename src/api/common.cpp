@@ -1,8 +1,8 @@
 // Version, description, cancel switches, texts, and the questions about files that need no engine.
 #include <new>
 
-#include "api/handles.h"
 #include "api/description.h"
+#include "api/handles.h"
 
 using ltxv::api::guarded;
 
@@ -41,18 +41,30 @@ const char* ltxv_describe(void) noexcept {
 
 const char* ltxv_status_text(ltxv_status status) noexcept {
   switch (status) {
-    case LTXV_OK: return "ok";
-    case LTXV_END: return "end";
-    case LTXV_INVALID_ARGUMENT: return "invalid argument";
-    case LTXV_IO: return "cannot read or write";
-    case LTXV_BAD_WEIGHTS: return "bad model file";
-    case LTXV_UNSUPPORTED: return "unsupported";
-    case LTXV_OUT_OF_MEMORY: return "out of memory";
-    case LTXV_DEVICE: return "device failed or absent";
-    case LTXV_CANCELLED: return "cancelled";
-    case LTXV_INTERNAL: return "internal error";
-    case LTXV_NUMERIC: return "not a number";
-    default: return "unknown status";
+    case LTXV_OK:
+      return "ok";
+    case LTXV_END:
+      return "end";
+    case LTXV_INVALID_ARGUMENT:
+      return "invalid argument";
+    case LTXV_IO:
+      return "cannot read or write";
+    case LTXV_BAD_WEIGHTS:
+      return "bad model file";
+    case LTXV_UNSUPPORTED:
+      return "unsupported";
+    case LTXV_OUT_OF_MEMORY:
+      return "out of memory";
+    case LTXV_DEVICE:
+      return "device failed or absent";
+    case LTXV_CANCELLED:
+      return "cancelled";
+    case LTXV_INTERNAL:
+      return "internal error";
+    case LTXV_NUMERIC:
+      return "not a number";
+    default:
+      return "unknown status";
   }
 }
 

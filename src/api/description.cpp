@@ -50,9 +50,10 @@ std::string describe_build() {
   }
   return text("{\"name\":\"ltxv\",\"version\":", json_string(LTXV_VERSION), ",\"abi_version\":", LTXV_ABI_VERSION,
               ",\"compiler\":", json_string(LTXV_COMPILER), ",\"build_type\":", json_string(LTXV_BUILD_TYPE),
-              ",\"libtorch\":", json_string(LTXV_TORCH_VERSION), ",\"libavcodec\":",
-              json_string(LTXV_AVCODEC_VERSION), ",\"sentencepiece\":", json_string(LTXV_SENTENCEPIECE_VERSION), ",\"cpu_capability\":", json_string(at::get_cpu_capability()),
-              ",\"threads\":", at::get_num_threads(), ",\"devices\":[\"cpu\"],\"kernels\":", kernels, "}");
+              ",\"libtorch\":", json_string(LTXV_TORCH_VERSION), ",\"libavcodec\":", json_string(LTXV_AVCODEC_VERSION),
+              ",\"sentencepiece\":", json_string(LTXV_SENTENCEPIECE_VERSION),
+              ",\"cpu_capability\":", json_string(at::get_cpu_capability()), ",\"threads\":", at::get_num_threads(),
+              ",\"devices\":[\"cpu\"],\"kernels\":", kernels, "}");
 }
 
 }  // namespace ltxv::api

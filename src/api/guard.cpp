@@ -79,8 +79,11 @@ std::string utf8(const char* text, const char* name) {
   size_t i = 0;
   while (i < bytes.size()) {
     const auto lead = static_cast<unsigned char>(bytes[i]);
-    const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : (lead & 0xF0) == 0xE0 ? 3
-                          : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xC2 && lead < 0xE0 ? 2
+                          : (lead & 0xF0) == 0xE0       ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                        : 0;
     bool good = length > 0 && i + length <= bytes.size();
     uint32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
     for (size_t k = 1; good && k < length; ++k) {
@@ -114,7 +117,8 @@ bool is_forked_child() noexcept {
 }
 
 void check_process() {
-  LTXV_REQUIRE(Unsupported, !is_forked_child(), "process ", owner().load(), " opened an engine and then forked this process, ", getpid(),
+  LTXV_REQUIRE(Unsupported, !is_forked_child(), "process ", owner().load(),
+               " opened an engine and then forked this process, ", getpid(),
                ": the child cannot compute; open the engine after fork, or exec");
 }
 

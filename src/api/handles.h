@@ -29,7 +29,7 @@ struct ltxv_engine {
 };
 
 struct ltxv_video {
-  at::Tensor frames;   ///< f32 [1,3,T,H,W] before clamping, contiguous
+  at::Tensor frames;        ///< f32 [1,3,T,H,W] before clamping, contiguous
   at::Tensor latents = {};  ///< undefined where the clip was not generated
   double frames_per_second = 0;
   std::string metadata_json = {};

@@ -12,9 +12,10 @@ struct TypeRow {
   int32_t dtype;
   at::ScalarType type;
 };
-constexpr TypeRow kTypes[] = {
-    {LTXV_F32, at::kFloat}, {LTXV_F64, at::kDouble}, {LTXV_F16, at::kHalf},  {LTXV_BF16, at::kBFloat16}, {LTXV_I64, at::kLong},
-    {LTXV_I32, at::kInt},   {LTXV_I16, at::kShort},  {LTXV_I8, at::kChar},   {LTXV_U8, at::kByte},       {LTXV_BOOL, at::kBool}};
+constexpr TypeRow kTypes[] = {{LTXV_F32, at::kFloat},     {LTXV_F64, at::kDouble}, {LTXV_F16, at::kHalf},
+                              {LTXV_BF16, at::kBFloat16}, {LTXV_I64, at::kLong},   {LTXV_I32, at::kInt},
+                              {LTXV_I16, at::kShort},     {LTXV_I8, at::kChar},    {LTXV_U8, at::kByte},
+                              {LTXV_BOOL, at::kBool}};
 constexpr int32_t kMaxRank = 8;
 
 int32_t dtype_of(const at::Tensor& tensor, const std::string& name) {
@@ -46,7 +47,8 @@ void view_tensor(const std::string& name, const at::Tensor& tensor, ltxv_tensor_
 /// Only the fields that lie within the caller's struct_size, like every struct.
 at::Tensor copy_of(const ltxv_tensor_view& view, const std::string& name) {
   const at::ScalarType type = type_of(view.dtype, name);
-  LTXV_CHECK(view.rank >= 0 && view.rank <= kMaxRank, "tensor '", name, "': rank is ", view.rank, ", allowed are 0 to ", kMaxRank);
+  LTXV_CHECK(view.rank >= 0 && view.rank <= kMaxRank, "tensor '", name, "': rank is ", view.rank, ", allowed are 0 to ",
+             kMaxRank);
   LTXV_CHECK(view.rank == 0 || view.shape != nullptr, "tensor '", name, "': shape is NULL");
   uint64_t bytes = c10::elementSize(type);
   for (int32_t i = 0; i < view.rank; ++i) {
@@ -54,9 +56,11 @@ at::Tensor copy_of(const ltxv_tensor_view& view, const std::string& name) {
     LTXV_CHECK(!__builtin_mul_overflow(bytes, static_cast<uint64_t>(view.shape[i]), &bytes), "tensor '", name,
                "': its byte count does not fit into 64 bits");
   }
-  LTXV_CHECK(bytes == view.byte_count, "tensor '", name, "': byte_count is ", view.byte_count, ", dtype and shape need ", bytes);
+  LTXV_CHECK(bytes == view.byte_count, "tensor '", name, "': byte_count is ", view.byte_count,
+             ", dtype and shape need ", bytes);
   LTXV_CHECK(bytes == 0 || view.data != nullptr, "tensor '", name, "': data is NULL");
-  at::Tensor copy = at::empty(at::IntArrayRef(view.shape, static_cast<size_t>(view.rank)), at::TensorOptions().dtype(type));
+  at::Tensor copy =
+      at::empty(at::IntArrayRef(view.shape, static_cast<size_t>(view.rank)), at::TensorOptions().dtype(type));
   if (bytes != 0) std::memcpy(copy.mutable_data_ptr(), view.data, bytes);
   return copy;
 }
@@ -73,7 +77,8 @@ const at::Tensor& find_tensor(const ltxv_tensors& tensors, const std::string& na
 
 at::Tensor checked_frames(const ltxv_tensors* tensors) {
   const at::Tensor& frames = find_tensor(*require(tensors, "frames"), "frames");
-  LTXV_CHECK(frames.dim() == 5 && frames.size(0) == 1 && frames.size(1) == 3 && frames.numel() > 0 && frames.scalar_type() == at::kFloat,
+  LTXV_CHECK(frames.dim() == 5 && frames.size(0) == 1 && frames.size(1) == 3 && frames.numel() > 0 &&
+                 frames.scalar_type() == at::kFloat,
              "`frames` must be f32 [1,3,T,H,W], got ", at::toString(frames.scalar_type()), " ", frames.sizes());
   return frames;
 }
@@ -95,7 +100,8 @@ ltxv_status ltxv_tensors_load(const char* path, ltxv_tensors** out, ltxv_error* 
     // Copied, not mapped: the caller may overwrite the file while the set lives.
     const auto source = ltxv::open_tensors(required_path(path, "path"), ltxv::FileAccess::copy);
     auto tensors = std::make_unique<ltxv_tensors>();
-    for (const auto& entry : source->entries()) tensors->by_name[entry.name] = ltxv::to_tensor(entry, source).contiguous();
+    for (const auto& entry : source->entries())
+      tensors->by_name[entry.name] = ltxv::to_tensor(entry, source).contiguous();
     *out = tensors.release();
   });
 }
@@ -108,7 +114,8 @@ int32_t ltxv_tensors_count(const ltxv_tensors* tensors) noexcept {
   return tensors == nullptr ? 0 : static_cast<int32_t>(tensors->by_name.size());
 }
 
-ltxv_status ltxv_tensors_at(const ltxv_tensors* tensors, int32_t index, ltxv_tensor_view* out, ltxv_error* error) noexcept {
+ltxv_status ltxv_tensors_at(const ltxv_tensors* tensors, int32_t index, ltxv_tensor_view* out,
+                            ltxv_error* error) noexcept {
   return guarded(error, [&] {
     const int32_t count = ltxv_tensors_count(require(tensors, "tensors"));
     LTXV_CHECK(index >= 0 && index < count, "index is ", index, ", there are ", count, " tensors");
@@ -117,7 +124,8 @@ ltxv_status ltxv_tensors_at(const ltxv_tensors* tensors, int32_t index, ltxv_ten
   });
 }
 
-ltxv_status ltxv_tensors_get(const ltxv_tensors* tensors, const char* name, ltxv_tensor_view* out, ltxv_error* error) noexcept {
+ltxv_status ltxv_tensors_get(const ltxv_tensors* tensors, const char* name, ltxv_tensor_view* out,
+                             ltxv_error* error) noexcept {
   return guarded(error, [&] {
     require(tensors, "tensors");
     find_tensor(*tensors, utf8(name, "name"));
@@ -136,7 +144,8 @@ ltxv_status ltxv_tensors_add(ltxv_tensors* tensors, const ltxv_tensor_view* tens
   });
 }
 
-ltxv_status ltxv_tensors_export_dlpack(const ltxv_tensors* tensors, const char* name, DLManagedTensor** out, ltxv_error* error) noexcept {
+ltxv_status ltxv_tensors_export_dlpack(const ltxv_tensors* tensors, const char* name, DLManagedTensor** out,
+                                       ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
     *out = at::toDLPack(find_tensor(*require(tensors, "tensors"), utf8(name, "name")));
@@ -151,7 +160,8 @@ ltxv_status ltxv_tensors_import_dlpack(ltxv_tensors* tensors, const char* name, 
     LTXV_CHECK(!key.empty(), "name is empty");
     // A view whose deleter does nothing: the caller keeps the struct, clone() takes the data.
     DLManagedTensor borrowed = *require(tensor, "tensor");
-    LTXV_REQUIRE(ltxv::Unsupported, borrowed.dl_tensor.device.device_type == kDLCPU, "tensor '", key, "' is not in host memory");
+    LTXV_REQUIRE(ltxv::Unsupported, borrowed.dl_tensor.device.device_type == kDLCPU, "tensor '", key,
+                 "' is not in host memory");
     borrowed.deleter = nullptr;
     tensors->by_name[key] = at::fromDLPack(&borrowed, [](void*) {}).clone(at::MemoryFormat::Contiguous);
   });

@@ -19,7 +19,8 @@ inline constexpr uint32_t kSmallestStruct = 8;
 template <class T>
 T read_bytes(const void* from, uint32_t size, const char* what) {
   static_assert(std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T>);
-  LTXV_CHECK(size >= kSmallestStruct, what, ": struct_size is ", size, "; set it with the _init function, to ", sizeof(T));
+  LTXV_CHECK(size >= kSmallestStruct, what, ": struct_size is ", size, "; set it with the _init function, to ",
+             sizeof(T));
   const auto* bytes = static_cast<const unsigned char*>(from);
   for (size_t i = sizeof(T); i < size; ++i) {
     LTXV_REQUIRE(Unsupported, bytes[i] == 0, what, ": struct_size is ", size, ", this library knows ", sizeof(T),
@@ -56,13 +57,14 @@ std::vector<T> read_array(const T* first, int64_t count, const char* what) {
   return items;
 }
 
-/// Fills a caller's struct as far as it reaches; a tail this library does not know is set to zero. The caller's struct_size stays.
-/// Errors: InvalidArgument (NULL, size below 8).
+/// Fills a caller's struct as far as it reaches; a tail this library does not know is set to zero. The caller's
+/// struct_size stays. Errors: InvalidArgument (NULL, size below 8).
 template <class T>
 void write_versioned(T* to, const T& value, const char* what) {
   LTXV_CHECK(to != nullptr, what, " is NULL");
   const uint32_t size = to->struct_size;
-  LTXV_CHECK(size >= kSmallestStruct, what, ": struct_size is ", size, "; set it with the _init function, to ", sizeof(T));
+  LTXV_CHECK(size >= kSmallestStruct, what, ": struct_size is ", size, "; set it with the _init function, to ",
+             sizeof(T));
   std::memset(to, 0, size);
   std::memcpy(to, &value, std::min<size_t>(size, sizeof(T)));
   to->struct_size = size;

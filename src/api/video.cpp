@@ -5,7 +5,8 @@
 namespace ltxv::api {
 namespace {
 
-/// RGB24 of frame `index` with the rounding that files get (pipeline/media_io.cpp). Shapes: frames [1,3,T,H,W] -> H*W*3 bytes.
+/// RGB24 of frame `index` with the rounding that files get (pipeline/media_io.cpp). Shapes: frames [1,3,T,H,W] -> H*W*3
+/// bytes.
 void to_rgb24(const at::Tensor& frames, int64_t index, std::vector<uint8_t>& out) {
   const at::Tensor picture =
       ((frames[0].select(1, index).clamp(-1, 1) + 1) * 127.5).round_().permute({1, 2, 0}).to(at::kByte).contiguous();
@@ -22,13 +23,13 @@ void check_rate(double rate, const char* name) {
 
 using namespace ltxv::api;
 
-ltxv_status ltxv_read_frames(const char* path, int32_t width_px, int32_t height_px, int32_t frame_count, ltxv_video** out,
-                             ltxv_error* error) noexcept {
+ltxv_status ltxv_read_frames(const char* path, int32_t width_px, int32_t height_px, int32_t frame_count,
+                             ltxv_video** out, ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
     check_process();
-    LTXV_CHECK(width_px >= 0 && height_px >= 0 && (width_px == 0) == (height_px == 0), "width_px ", width_px, " and height_px ", height_px,
-               ": give both or neither");
+    LTXV_CHECK(width_px >= 0 && height_px >= 0 && (width_px == 0) == (height_px == 0), "width_px ", width_px,
+               " and height_px ", height_px, ": give both or neither");
     LTXV_CHECK(frame_count >= 0, "frame_count is ", frame_count, ", allowed is 1 or more, or 0 for all");
     const ltxv::PixelShape fit{frame_count, height_px, width_px};
     double rate = 0;
@@ -38,12 +39,14 @@ ltxv_status ltxv_read_frames(const char* path, int32_t width_px, int32_t height_
   });
 }
 
-ltxv_status ltxv_video_new(const ltxv_tensors* frames, double frames_per_second, ltxv_video** out, ltxv_error* error) noexcept {
+ltxv_status ltxv_video_new(const ltxv_tensors* frames, double frames_per_second, ltxv_video** out,
+                           ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
     check_process();
     check_rate(frames_per_second, "frames_per_second");
-    *out = new ltxv_video{.frames = checked_frames(frames), .frames_per_second = frames_per_second, .metadata_json = "{}"};
+    *out =
+        new ltxv_video{.frames = checked_frames(frames), .frames_per_second = frames_per_second, .metadata_json = "{}"};
   });
 }
 
@@ -93,9 +96,12 @@ ltxv_status ltxv_video_tensors(const ltxv_video* video, ltxv_tensors** out, ltxv
   });
 }
 
-const char* ltxv_video_metadata(const ltxv_video* video) noexcept { return video == nullptr ? nullptr : video->metadata_json.c_str(); }
+const char* ltxv_video_metadata(const ltxv_video* video) noexcept {
+  return video == nullptr ? nullptr : video->metadata_json.c_str();
+}
 
-ltxv_status ltxv_video_write(const ltxv_video* video, const char* path, const ltxv_write_options* options, ltxv_error* error) noexcept {
+ltxv_status ltxv_video_write(const ltxv_video* video, const char* path, const ltxv_write_options* options,
+                             ltxv_error* error) noexcept {
   return guarded(error, [&] {
     require(video, "video");
     check_process();
@@ -103,7 +109,8 @@ ltxv_status ltxv_video_write(const ltxv_video* video, const char* path, const lt
     const double rate = o.frames_per_second == 0 ? video->frames_per_second : o.frames_per_second;
     // Pictures have no rate; a still written as a clip needs one.
     check_rate(rate == 0 ? 1 : rate, "frames_per_second");
-    ltxv::write_frames(required_path(path, "path"), video->frames, rate == 0 ? 1 : rate, video->metadata_json, run_hooks(o));
+    ltxv::write_frames(required_path(path, "path"), video->frames, rate == 0 ? 1 : rate, video->metadata_json,
+                       run_hooks(o));
   });
 }
 

@@ -37,7 +37,8 @@ TEST(Video, PicturesAreTheFloatFramesRounded) {
         for (int c = 0; c < 3; ++c) {
           const float v = values[((c * 9 + count) * 32 + y) * 64 + x];  // [1,3,T,H,W]
           const double expected = std::nearbyint((std::fmin(1.f, std::fmax(-1.f, v)) + 1.f) * 127.5f);
-          ASSERT_EQ(frame.rgb[y * frame.stride_bytes + 3 * x + c], expected) << "frame " << count << " " << y << " " << x << " " << c;
+          ASSERT_EQ(frame.rgb[y * frame.stride_bytes + 3 * x + c], expected)
+              << "frame " << count << " " << y << " " << x << " " << c;
         }
       }
     }
@@ -84,7 +85,8 @@ TEST(Stages, FollowEachOther) {
   EXPECT_EQ(view_of(embeds.get(), "prompt_embeds").shape[2], 24);
   EXPECT_EQ(view_of(embeds.get(), "prompt_attention_mask").dtype, LTXV_I64);
 
-  ASSERT_EQ(ltxv_encode(tiny_engine(), make_frames({1, 3, 9, 32, 64}).get(), nullptr, &raw, &error), LTXV_OK) << error.message;
+  ASSERT_EQ(ltxv_encode(tiny_engine(), make_frames({1, 3, 9, 32, 64}).get(), nullptr, &raw, &error), LTXV_OK)
+      << error.message;
   const TensorsHandle latents(raw);
   const auto view = view_of(latents.get(), "latents");
   const int64_t shape[5] = {1, 8, 2, 1, 2};  // (9 - 1) / 8 + 1 frames, 32 pixels a row and column
@@ -99,7 +101,8 @@ TEST(Stages, FollowEachOther) {
   EXPECT_EQ(facts.frame_count, 9);
   EXPECT_EQ(facts.height_px, 32);
 
-  EXPECT_EQ(ltxv_encode(tiny_engine(), make_frames({1, 3, 8, 32, 64}).get(), nullptr, &raw, &error), LTXV_INVALID_ARGUMENT);
+  EXPECT_EQ(ltxv_encode(tiny_engine(), make_frames({1, 3, 8, 32, 64}).get(), nullptr, &raw, &error),
+            LTXV_INVALID_ARGUMENT);
   EXPECT_EQ(raw, nullptr);
 }
 
@@ -166,7 +169,8 @@ TEST(Threads, OneEngineServesSeveral) {
   const auto expected = frames_of(generate(small_request()).get());
   std::vector<float> results[2];
   std::thread threads[2];
-  for (int i = 0; i < 2; ++i) threads[i] = std::thread([&results, i] { results[i] = frames_of(generate(small_request()).get()); });
+  for (int i = 0; i < 2; ++i)
+    threads[i] = std::thread([&results, i] { results[i] = frames_of(generate(small_request()).get()); });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(results[0], expected);
   EXPECT_EQ(results[1], expected);

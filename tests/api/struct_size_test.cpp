@@ -9,7 +9,8 @@ namespace {
 
 ltxv_status resolve_status(const void* options, ltxv_error* error) {
   ltxv_text* text = nullptr;
-  const ltxv_status status = ltxv_generate_resolve(tiny_engine(), static_cast<const ltxv_generate_options*>(options), &text, error);
+  const ltxv_status status =
+      ltxv_generate_resolve(tiny_engine(), static_cast<const ltxv_generate_options*>(options), &text, error);
   ltxv_text_free(text);
   return status;
 }
@@ -51,7 +52,8 @@ TEST(StructSize, SizesNoStructCanHaveAreRefused) {
     o.struct_size = size;
     ltxv_error error = ltxv_error_init();
     EXPECT_EQ(resolve_status(&o, &error), LTXV_INVALID_ARGUMENT);
-    EXPECT_NE(std::string(error.message).find("struct_size is " + std::to_string(size)), std::string::npos) << error.message;
+    EXPECT_NE(std::string(error.message).find("struct_size is " + std::to_string(size)), std::string::npos)
+        << error.message;
   }
 }
 
@@ -97,7 +99,8 @@ TEST(StructSize, ResultsStayInsideTheCallersStruct) {
   ASSERT_EQ(ltxv_video_info(video.get(), &room.known, nullptr), LTXV_OK);
   EXPECT_EQ(room.known.width_px, 64);
   EXPECT_EQ(room.known.struct_size, offsetof(ltxv_video_properties, height_px));
-  for (size_t i = offsetof(ltxv_video_properties, height_px); i < sizeof room.bytes; ++i) EXPECT_EQ(room.bytes[i], 0xAB) << i;
+  for (size_t i = offsetof(ltxv_video_properties, height_px); i < sizeof room.bytes; ++i)
+    EXPECT_EQ(room.bytes[i], 0xAB) << i;
 
   room.known.struct_size = sizeof room.bytes;  // a newer caller gets zeros where this library knows nothing
   ASSERT_EQ(ltxv_video_info(video.get(), &room.known, nullptr), LTXV_OK);

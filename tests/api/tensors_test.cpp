@@ -26,7 +26,8 @@ struct DLManagedTensor {
 namespace ltxv::test {
 namespace {
 
-ltxv_tensor_view describe(const char* name, int32_t dtype, const std::vector<int64_t>& shape, const void* data, uint64_t bytes) {
+ltxv_tensor_view describe(const char* name, int32_t dtype, const std::vector<int64_t>& shape, const void* data,
+                          uint64_t bytes) {
   ltxv_tensor_view v = ltxv_tensor_view_init();
   v.name = name;
   v.dtype = dtype;

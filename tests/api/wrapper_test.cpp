@@ -15,7 +15,8 @@ const ltxv::engine& engine() {
   return one;
 }
 
-const ltxv::generate_options kSmall{.prompt = "a red circle", .width_px = 64, .height_px = 32, .frame_count = 9, .step_count = 2, .seed = 0};
+const ltxv::generate_options kSmall{
+    .prompt = "a red circle", .width_px = 64, .height_px = 32, .frame_count = 9, .step_count = 2, .seed = 0};
 
 TEST(Wrapper, GeneratesAndIterates) {
   ltxv::video video = engine().generate(kSmall);

@@ -95,7 +95,8 @@ TEST(CliGenerate, PaddedSizesAreEchoed) {
   ASSERT_EQ(f.exit_code, 0) << f.err;
   EXPECT_NE(f.err.find("12 frames 50x32"), std::string::npos) << f.err;
   EXPECT_NE(f.err.find("17 frames 64x32"), std::string::npos) << f.err;
-  EXPECT_EQ(run({"info", program.folder() + "/o.safetensors", "--json"}).json_lines()[0]["parameters"], 3 * 12 * 32 * 50);
+  EXPECT_EQ(run({"info", program.folder() + "/o.safetensors", "--json"}).json_lines()[0]["parameters"],
+            3 * 12 * 32 * 50);
 }
 
 TEST(CliGenerate, APrintedRequestGivesTheSameBytesAgain) {
@@ -131,16 +132,19 @@ TEST(CliGenerate, UnknownKeysInARequestAreWrongUsage) {
 }
 
 TEST(CliStages, ChainThroughFiles) {
-  Program generate(small_generate({"-o", "a.safetensors", "--save-latents", "l.safetensors", "--save-noise", "n.safetensors"}));
+  Program generate(
+      small_generate({"-o", "a.safetensors", "--save-latents", "l.safetensors", "--save-noise", "n.safetensors"}));
   ASSERT_EQ(generate.wait().exit_code, 0);
   const std::string folder = generate.folder();
   EXPECT_EQ(generate.files(), (std::vector<std::string>{"a.safetensors", "l.safetensors", "n.safetensors"}));
 
-  const Finished decoded = run({"decode", folder + "/l.safetensors", "-m", kTinyModel, "-o", folder + "/d.mp4", "--json"});
+  const Finished decoded =
+      run({"decode", folder + "/l.safetensors", "-m", kTinyModel, "-o", folder + "/d.mp4", "--json"});
   ASSERT_EQ(decoded.exit_code, 0) << decoded.err;
   EXPECT_EQ(decoded.json_lines().back()["frames"], 9);
 
-  const Finished encoded = run({"encode", folder + "/d.mp4", "-m", kTinyModel, "-o", folder + "/e.safetensors", "--json"});
+  const Finished encoded =
+      run({"encode", folder + "/d.mp4", "-m", kTinyModel, "-o", folder + "/e.safetensors", "--json"});
   ASSERT_EQ(encoded.exit_code, 0) << encoded.err;
   EXPECT_EQ(encoded.json_lines().back()["shape"], (std::vector<int64_t>{1, 8, 2, 1, 2}));
 

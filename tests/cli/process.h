@@ -113,12 +113,14 @@ class Program {
   bool running_ = true;
 };
 
-inline Finished run(std::vector<std::string> arguments, const std::string& in = "") { return Program(std::move(arguments), in).wait(); }
+inline Finished run(std::vector<std::string> arguments, const std::string& in = "") {
+  return Program(std::move(arguments), in).wait();
+}
 
 /// A small generate command on the tiny model: 9 frames 64x32, 2 steps.
 inline std::vector<std::string> small_generate(std::vector<std::string> more = {}) {
-  std::vector<std::string> words{"generate", "a red circle", "-m", kTinyModel, "--width", "64", "--height", "32",
-                                 "--frames", "9", "--steps", "2", "--threads", "1"};
+  std::vector<std::string> words{"generate", "a red circle", "-m", kTinyModel, "--width", "64",        "--height",
+                                 "32",       "--frames",     "9",  "--steps",  "2",       "--threads", "1"};
   words.insert(words.end(), more.begin(), more.end());
   return words;
 }

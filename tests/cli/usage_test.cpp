@@ -21,12 +21,42 @@ TEST(CliHelp, TeachesEveryCommand) {
 
 TEST(CliHelp, NamesEveryOptionOfTheContract) {
   const std::string help = run({"generate", "--help"}).out;
-  for (const std::string option :
-       {"-m, --model", "-o, --output", "--width", "--height", "--frames", "--seconds", "--fps", "--steps", "--sigmas", "--guidance",
-        "--negative", "--seed", "--device", "--dtype", "--threads", "--preset", "--noise", "--save-noise", "--save-latents",
-        "--prompt-embeds", "--negative-prompt-embeds", "--condition", "--image", "--image-noise-scale", "--guidance-rescale",
-        "--decode-timestep", "--decode-noise-scale", "--max-text-tokens", "--request", "--print-request", "--text-encoder",
-        "--tokenizer", "--vae", "--transformer", "-q, --quiet", "--json"}) {
+  for (const std::string option : {"-m, --model",
+                                   "-o, --output",
+                                   "--width",
+                                   "--height",
+                                   "--frames",
+                                   "--seconds",
+                                   "--fps",
+                                   "--steps",
+                                   "--sigmas",
+                                   "--guidance",
+                                   "--negative",
+                                   "--seed",
+                                   "--device",
+                                   "--dtype",
+                                   "--threads",
+                                   "--preset",
+                                   "--noise",
+                                   "--save-noise",
+                                   "--save-latents",
+                                   "--prompt-embeds",
+                                   "--negative-prompt-embeds",
+                                   "--condition",
+                                   "--image",
+                                   "--image-noise-scale",
+                                   "--guidance-rescale",
+                                   "--decode-timestep",
+                                   "--decode-noise-scale",
+                                   "--max-text-tokens",
+                                   "--request",
+                                   "--print-request",
+                                   "--text-encoder",
+                                   "--tokenizer",
+                                   "--vae",
+                                   "--transformer",
+                                   "-q, --quiet",
+                                   "--json"}) {
     EXPECT_NE(help.find("  " + option + " "), std::string::npos) << option;
   }
 }
