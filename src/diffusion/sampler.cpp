@@ -56,22 +56,44 @@ at::Tensor token_sigmas(const SamplerState& state) {
   return state.strength.defined() ? at::minimum(sigma, 1 - state.strength) : sigma;
 }
 
-void euler_step(SamplerState& state, const at::Tensor& velocity) {
+namespace {
+
+// Where every token stands and where this step takes it: [1] or [N], f32.
+struct Levels {
+  at::Tensor from, to;
+};
+
+Levels step_levels(const SamplerState& state) {
   LTXV_ASSERT(!state.finished(), "step after the last one");
-  const float sigma = state.sigmas[state.step], next = state.sigmas[state.step + 1];
-  if (!state.strength.defined()) {
-    state.tokens = state.tokens + velocity * (next - sigma);
-  } else {
-    const auto own = token_sigmas(state);  // [N]
-    // Largest schedule entry below each token's level: [S,1] against [1,N].
-    const auto schedule = at::tensor(state.sigmas, at::kFloat).unsqueeze(1);
-    const auto lower =
-        at::where(schedule < own.unsqueeze(0) - kSigmaSlack, schedule, at::zeros({1}, at::kFloat)).amax(0);  // [N]
-    const auto moved = state.tokens + velocity * (lower - own).unsqueeze(-1);
-    const auto moves = (at::full({1}, sigma - kSigmaSlack, at::kFloat) < 1 - state.strength).unsqueeze(-1);
+  const auto own = token_sigmas(state);
+  if (!state.strength.defined()) return {own, at::full({1}, state.sigmas[state.step + 1], at::kFloat)};
+  // Largest schedule entry below each token's level: [S,1] against [1,N].
+  const auto schedule = at::tensor(state.sigmas, at::kFloat).unsqueeze(1);
+  return {own, at::where(schedule < own.unsqueeze(0) - kSigmaSlack, schedule, at::zeros({1}, at::kFloat)).amax(0)};
+}
+
+// Takes `moved` for the tokens that the schedule has come down to, and goes to the next step.
+void finish_step(SamplerState& state, const at::Tensor& moved) {
+  if (state.strength.defined()) {
+    const auto moves = (at::full({1}, state.sigmas[state.step] - kSigmaSlack, at::kFloat) < 1 - state.strength).unsqueeze(-1);
     state.tokens = at::where(moves, moved, state.tokens);
+  } else {
+    state.tokens = moved;
   }
   ++state.step;
+}
+
+}  // namespace
+
+void euler_step(SamplerState& state, const at::Tensor& velocity) {
+  const auto [from, to] = step_levels(state);
+  finish_step(state, state.tokens + velocity * (to - from).unsqueeze(-1));
+}
+
+void stochastic_step(SamplerState& state, const at::Tensor& velocity, const at::Tensor& noise) {
+  const auto [from, to] = step_levels(state);
+  const auto clean = state.tokens - velocity * from.unsqueeze(-1);
+  finish_step(state, clean * (1 - to).unsqueeze(-1) + noise * to.unsqueeze(-1));
 }
 
 void renoise_kept_tokens(SamplerState& state, double scale, const at::Tensor& noise) {

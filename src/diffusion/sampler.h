@@ -35,6 +35,11 @@ at::Tensor token_sigmas(const SamplerState& state);
 /// Shapes: velocity f32 [1,N,C].   Source: LTX-Video pipeline_ltx_video.py, denoising_step, and schedulers/rf.py, step.
 void euler_step(SamplerState& state, const at::Tensor& velocity);
 
+/// As euler_step, but each token goes to its clean estimate and is noised afresh to the next level:
+/// x = (1 - sigma_next) (x - sigma v) + sigma_next noise.   Shapes: velocity, noise f32 [1,N,C].
+/// Source: LTX-Video schedulers/rf.py, RectifiedFlowScheduler.step with stochastic_sampling.
+void stochastic_step(SamplerState& state, const at::Tensor& velocity, const at::Tensor& noise);
+
 /// Fully kept tokens get fresh noise before the model sees them: clean + scale * sigma^2 * noise.
 /// Shapes: noise f32 [1,N,C].   Source: LTX-Video pipeline_ltx_video.py, add_noise_to_image_conditioning_latents.
 void renoise_kept_tokens(SamplerState& state, double scale, const at::Tensor& noise);

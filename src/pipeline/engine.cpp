@@ -29,10 +29,11 @@ ComputeScope::ComputeScope(int thread_count) {
 Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec)
     : options(engine_options),
       spec(std::move(model_spec)),
-      tokenizer(Tokenizer::load(spec.tokenizer_path)),
+      tokenizer(spec.tokenizer_path.empty() ? std::optional<Tokenizer>() : Tokenizer::load(spec.tokenizer_path)),
       weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map),
       thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()) {
-  LTXV_REQUIRE(BadWeights, tokenizer.piece_count() <= spec.text.vocabulary, spec.tokenizer_path, ": ", tokenizer.piece_count(),
+  if (!tokenizer) return;
+  LTXV_REQUIRE(BadWeights, tokenizer->piece_count() <= spec.text.vocabulary, spec.tokenizer_path, ": ", tokenizer->piece_count(),
                " pieces do not fit the text encoder's vocabulary of ", spec.text.vocabulary, " (", spec.text_files.path, ")");
 }
 

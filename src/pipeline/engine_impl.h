@@ -17,7 +17,7 @@ struct Engine::Impl {
 
   EngineOptions options;
   ModelSpec spec;
-  Tokenizer tokenizer;
+  std::optional<Tokenizer> tokenizer;  ///< absent when the model comes without text parts
   WeightStore weights;
   int thread_count;
 };

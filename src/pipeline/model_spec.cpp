@@ -56,22 +56,37 @@ void apply_own_description(ModelSpec& spec, const std::string& model) {
   object.finish();
 }
 
-void check_parts_fit(const ModelSpec& spec) {
-  LTXV_REQUIRE(BadWeights, spec.transformer.in_channels == spec.vae.latent_channels, spec.transformer_files.path, ": a transformer of ",
-               spec.transformer.in_channels, " latent channels does not fit the VAE's ", spec.vae.latent_channels, " (",
-               spec.vae_files.path, ")");
-  LTXV_REQUIRE(BadWeights, spec.transformer.caption_channels == spec.text.width, spec.transformer_files.path,
-               ": a transformer of caption width ", spec.transformer.caption_channels, " does not fit the text encoder's ",
-               spec.text.width, " (", spec.text_files.path, ")");
+// Where the text encoder or tokenizer of a checkpoint is: given apart, in the model's folder, or in a folder beside the file. Empty
+// when there is none: such a model still encodes and decodes, and generates from embeddings.
+std::string find_text_part(const std::string& apart, const std::string& model, const char* folder) {
+  if (!apart.empty() || fs::is_directory(model)) return part_path(apart, model, folder);
+  const auto beside = fs::path(model).parent_path() / folder;
+  return fs::exists(beside) ? beside.string() : "";
 }
 
-}  // namespace
+void read_text_parts(ModelSpec& spec, const ModelParts& parts) {
+  const auto path = find_text_part(parts.text_encoder, parts.model, "text_encoder");
+  if (path.empty()) return;
+  spec.text_files.path = path;
+  if (fs::is_directory(path)) {
+    std::string where;
+    const auto config = part_config(path, &where);
+    spec.text = t5_config_from_transformers(config, where);
+  } else {
+    spec.text = t5_config_from_tensors(*open_tensors(path));
+  }
+  LTXV_REQUIRE(BadWeights, spec.transformer.caption_channels == spec.text.width, spec.transformer_files.path,
+               ": a transformer of caption width ", spec.transformer.caption_channels, " does not fit the text encoder's ",
+               spec.text.width, " (", path, ")");
 
-ModelSpec load_model_spec(const ModelParts& parts) {
+  auto tokenizer = find_text_part(parts.tokenizer, parts.model, "tokenizer");
+  if (tokenizer.empty()) tokenizer = (fs::path(path).parent_path() / "tokenizer").string();
+  spec.tokenizer_path = fs::is_directory(tokenizer) ? (fs::path(tokenizer) / "spiece.model").string() : tokenizer;
+  LTXV_REQUIRE(IoError, fs::is_regular_file(spec.tokenizer_path), spec.tokenizer_path, ": no such file; --tokenizer names another");
+}
+
+ModelSpec load_folder_spec(const ModelParts& parts) {
   const std::string& model = parts.model;
-  LTXV_REQUIRE(IoError, fs::exists(model), model, ": no such file or folder");
-  LTXV_REQUIRE(Unsupported, fs::is_directory(model), model,
-               ": this build reads models as diffusers-layout folders (model_index.json inside)");
   ModelSpec spec;
   spec.name = fs::path(model).lexically_normal().filename().string();
   if (spec.name.empty() || spec.name == ".") spec.name = fs::absolute(model).parent_path().filename().string();
@@ -80,20 +95,14 @@ ModelSpec load_model_spec(const ModelParts& parts) {
   std::string where;
   bool states_causal = false;
   spec.transformer_files = {part_path(parts.transformer, model, "transformer"), diffusers_transformer_names()};
-  spec.transformer = transformer_config_from_diffusers(part_config(spec.transformer_files.path, &where), where, &states_causal);
+  const auto transformer_json = part_config(spec.transformer_files.path, &where);
+  spec.transformer = transformer_config_from_diffusers(transformer_json, where, &states_causal);
 
   spec.vae_files.path = part_path(parts.vae, model, "vae");
   const auto vae_json = part_config(spec.vae_files.path, &where);
   spec.vae = vae_config_from_diffusers(vae_json, where).config;
   spec.vae_encoder_names = vae_config_from_diffusers(vae_json, where, VaeParts::encoder).names;
   spec.vae_decoder_names = vae_config_from_diffusers(vae_json, where, VaeParts::decoder).names;
-
-  spec.text_files = {part_path(parts.text_encoder, model, "text_encoder"), {}};
-  spec.text = t5_config_from_transformers(part_config(spec.text_files.path, &where), where);
-
-  const auto tokenizer = part_path(parts.tokenizer, model, "tokenizer");
-  spec.tokenizer_path = fs::is_directory(tokenizer) ? (fs::path(tokenizer) / "spiece.model").string() : tokenizer;
-  LTXV_REQUIRE(IoError, fs::is_regular_file(spec.tokenizer_path), spec.tokenizer_path, ": no such file");
 
   if (pipeline == kConditionPipeline) {
     spec.schedule.kind = ScheduleSpec::Kind::linear_quadratic;
@@ -103,7 +112,20 @@ ModelSpec load_model_spec(const ModelParts& parts) {
   }
   apply_builtin_spec(spec, states_causal);
   apply_own_description(spec, model);
-  check_parts_fit(spec);
+  return spec;
+}
+
+}  // namespace
+
+ModelSpec load_model_spec(const ModelParts& parts) {
+  LTXV_REQUIRE(IoError, fs::exists(parts.model), parts.model, ": no such file or folder");
+  LTXV_REQUIRE(Unsupported, fs::is_directory(parts.model) || (parts.transformer.empty() && parts.vae.empty()), parts.model,
+               ": --transformer and --vae replace parts of a diffusers-layout folder, not of a single file");
+  ModelSpec spec = fs::is_directory(parts.model) ? load_folder_spec(parts) : load_single_file_spec(parts);
+  LTXV_REQUIRE(BadWeights, spec.transformer.in_channels == spec.vae.latent_channels, spec.transformer_files.path, ": a transformer of ",
+               spec.transformer.in_channels, " latent channels does not fit the VAE's ", spec.vae.latent_channels, " (",
+               spec.vae_files.path, ")");
+  read_text_parts(spec, parts);
   return spec;
 }
 

@@ -1,5 +1,6 @@
 #include "pipeline/request.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "diffusion/schedule.h"
@@ -36,6 +37,24 @@ void resolve_shape(Request& r, const Preset& preset, const Compression& grid) {
   if (r.frame_count == 0) r.frame_count = preset.frame_count;
 }
 
+// Leaves out the steps a request skips; the step after the last kept one goes to 0.
+void cut_schedule(Request& r, std::vector<double>& sigmas) {
+  const auto count = static_cast<int64_t>(sigmas.size());
+  if (r.strength) {
+    check_range("strength", *r.strength, 0, 1);
+    LTXV_CHECK(!r.input_video_path.empty(), "strength needs an input video");
+    LTXV_CHECK(r.skip_first_steps == 0, "strength and skip-first-steps exclude each other");
+    // Source: diffusers pipeline_ltx_condition.py, get_timesteps.
+    r.skip_first_steps = count - std::min(static_cast<int64_t>(static_cast<double>(count) * *r.strength), count);
+    LTXV_CHECK(r.skip_first_steps < count, "strength ", *r.strength, " leaves none of the ", count, " steps");
+    r.strength.reset();
+  }
+  LTXV_CHECK(r.skip_first_steps >= 0 && r.skip_last_steps >= 0 && r.skip_first_steps + r.skip_last_steps < count,
+             "skipping ", r.skip_first_steps, " first and ", r.skip_last_steps, " last steps leaves none of the ", count);
+  LTXV_CHECK(r.skip_first_steps == 0 || !r.input_video_path.empty(), "skip-first-steps needs an input video to start from");
+  sigmas = std::vector<double>(sigmas.begin() + r.skip_first_steps, sigmas.end() - r.skip_last_steps);
+}
+
 std::vector<double> resolve_sigmas(Request& r, const Preset& preset, const ModelSpec& spec, int64_t token_count) {
   LTXV_CHECK(r.step_count >= 0 && r.step_count <= kMaxSteps, "steps ", r.step_count, " is not between 1 and ", kMaxSteps);
   LTXV_CHECK(r.step_count == 0 || r.sigmas.empty(), "steps and sigmas exclude each other");
@@ -58,8 +77,52 @@ std::vector<double> resolve_sigmas(Request& r, const Preset& preset, const Model
     }
   }
   check_sigmas(sigmas);
+  cut_schedule(r, sigmas);
   r.step_count = static_cast<int64_t>(sigmas.size());
   return sigmas;
+}
+
+// A list with one entry, or one a bin.
+template <class T>
+const T& bin_entry(const char* option, const std::vector<T>& list, size_t bin, size_t bin_count) {
+  LTXV_CHECK(list.size() == 1 || list.size() == bin_count, option, " has ", list.size(), " entries; one, or one for each of the ",
+             bin_count, " guidance timesteps is needed");
+  return list.size() == 1 ? list[0] : list[bin];
+}
+
+// Source: LTX-Video pipeline_ltx_video.py, __call__: guidance_mapping.
+std::vector<StepGuidance> resolve_guidance(Request& r, const std::vector<double>& sigmas, int64_t layer_count) {
+  const auto& bins = r.guidance_timesteps;
+  for (size_t i = 0; i < bins.size(); ++i) {
+    check_range("guidance timestep", bins[i], 0, 1);
+    LTXV_CHECK(i == 0 || bins[i] < bins[i - 1], "guidance timesteps must fall: ", bins[i - 1], " is followed by ", bins[i]);
+  }
+  const size_t bin_count = std::max<size_t>(bins.size(), 1);
+  if (r.guidance_scales.empty()) r.guidance_scales = {*r.guidance_scale};
+  if (r.guidance_rescales.empty()) r.guidance_rescales = {*r.guidance_rescale};
+  if (r.stg_scales.empty()) r.stg_scales = {0};
+  if (r.skip_blocks.empty()) r.skip_blocks = {{}};
+  if (r.stg_mode.empty()) r.stg_mode = "attention_values";
+  LTXV_CHECK(r.stg_mode == "attention_values" || r.stg_mode == "attention_skip" || r.stg_mode == "residual" ||
+                 r.stg_mode == "transformer_block",
+             "stg-mode \"", r.stg_mode, "\" is not one of attention_values, attention_skip, residual, transformer_block");
+  for (const double v : r.guidance_scales) check_range("guidance", v, 0, 1000);
+  for (const double v : r.guidance_rescales) check_range("guidance rescale", v, 0, 1);
+  for (const double v : r.stg_scales) check_range("stg-scale", v, 0, 1000);
+  for (const auto& blocks : r.skip_blocks)
+    for (const int64_t b : blocks)
+      LTXV_CHECK(b >= -layer_count && b < layer_count, "skip-blocks: ", b, ": this model has blocks 0 to ", layer_count - 1);
+
+  std::vector<StepGuidance> steps;
+  for (const double sigma : sigmas) {
+    size_t bin = 0;
+    // Compared in f32: the released lists meet sigmas of the schedule exactly.
+    while (bin + 1 < bins.size() && static_cast<float>(bins[bin]) > static_cast<float>(sigma)) ++bin;
+    steps.push_back({bin_entry("guidance", r.guidance_scales, bin, bin_count), bin_entry("stg-scale", r.stg_scales, bin, bin_count),
+                     bin_entry("guidance-rescale", r.guidance_rescales, bin, bin_count),
+                     bin_entry("skip-blocks", r.skip_blocks, bin, bin_count)});
+  }
+  return steps;
 }
 
 void check_conditions(const Request& r) {
@@ -88,8 +151,7 @@ ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
   out.sigmas = resolve_sigmas(r, preset, spec, out.latent.token_count());
   r.guidance_scale = or_preset(r.guidance_scale, preset.guidance_scale);
   r.guidance_rescale = or_preset(r.guidance_rescale, preset.guidance_rescale);
-  check_range("guidance", *r.guidance_scale, 0, 1000);
-  check_range("guidance rescale", *r.guidance_rescale, 0, 1);
+  out.guidance = resolve_guidance(r, out.sigmas, spec.transformer.layer_count);
   r.seed = or_preset(r.seed, preset.seed);
   r.negative_prompt = or_preset(r.negative_prompt, preset.negative_prompt);
 

@@ -42,6 +42,21 @@ struct Request {
   NoiseKind noise_kind = NoiseKind::torch;
   int64_t max_text_tokens = 0;
 
+  // Guidance that changes with the noise level: a list holds one entry for all levels or one for each of guidance_timesteps. A step
+  // takes the first bin whose timestep is not above its sigma, or the last bin.
+  std::vector<double> guidance_timesteps;               ///< descending in [0,1]
+  std::vector<double> guidance_scales;                  ///< instead of guidance_scale
+  std::vector<double> stg_scales;                       ///< spatio-temporal guidance; above 0 adds a perturbed pass
+  std::vector<double> guidance_rescales;                ///< instead of guidance_rescale; with STG the official rescaling (1 = off)
+  std::vector<std::vector<int64_t>> skip_blocks;        ///< blocks the perturbed pass changes
+  std::string stg_mode;                                 ///< "attention_values" (default), "attention_skip", "residual", "transformer_block"
+  bool cfg_star = false;                                ///< project the negative prediction on the positive one
+  bool stochastic = false;                              ///< noise afresh after every step, as some distilled models want
+  int64_t skip_first_steps = 0, skip_last_steps = 0;    ///< cut from the schedule; skipping first ones needs an input video
+
+  std::string input_video_path;    ///< video, image or `.safetensors` (`frames` or `latents`) to start from
+  std::optional<double> strength;  ///< of the schedule run on the input video, 1 = all of it
+
   std::vector<ConditionItem> conditions;
   std::optional<double> image_noise_scale;
 
@@ -53,13 +68,21 @@ struct Request {
   std::string preset;             ///< name of a preset of the model; empty: its default
 };
 
+/// What one step does beside the plain prediction.
+struct StepGuidance {
+  double scale = 1, stg_scale = 0, rescale = 0;
+  std::vector<int64_t> skip_blocks;
+  bool operator==(const StepGuidance&) const = default;
+};
+
 /// Every field filled, checked and on the model's grid.
 struct ResolvedRequest {
   Request request;      ///< with every optional set
   PixelShape asked;     ///< what the caller gets
   PixelShape padded;    ///< what is computed; cropped to `asked` afterwards
   LatentShape latent;
-  std::vector<double> sigmas;  ///< descending, without the final 0
+  std::vector<double> sigmas;          ///< descending, without the final 0
+  std::vector<StepGuidance> guidance;  ///< one a step
 };
 
 /// Merges the preset, checks ranges and derives shapes. Errors: InvalidArgument naming the option, what was given and what is

@@ -26,8 +26,20 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
   j["frame_rate"] = r.frames_per_second;
   j["num_inference_steps"] = r.step_count;
   j["sigmas"] = resolved.sigmas;
-  j["guidance_scale"] = *r.guidance_scale;
-  j["guidance_rescale"] = *r.guidance_rescale;
+  const auto number_or_list = [](const std::vector<double>& list) { return list.size() == 1 ? json(list[0]) : json(list); };
+  j["guidance_scale"] = number_or_list(r.guidance_scales);
+  j["guidance_rescale"] = number_or_list(r.guidance_rescales);
+  if (!r.guidance_timesteps.empty()) j["guidance_timesteps"] = r.guidance_timesteps;
+  if (r.cfg_star) j["cfg_star"] = true;
+  if (r.stg_scales != std::vector<double>{0}) {
+    j["stg_scale"] = number_or_list(r.stg_scales);
+    j["stg_mode"] = r.stg_mode;
+    j["skip_blocks"] = r.skip_blocks;
+  }
+  if (r.stochastic) j["stochastic"] = true;
+  if (!r.input_video_path.empty()) j["input_video"] = r.input_video_path;
+  if (r.skip_first_steps) j["skip_first_steps"] = r.skip_first_steps;
+  if (r.skip_last_steps) j["skip_last_steps"] = r.skip_last_steps;
   j["max_text_tokens"] = r.max_text_tokens;
   json conditions = json::array();
   for (const ConditionItem& c : r.conditions)

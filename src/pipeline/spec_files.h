@@ -4,6 +4,7 @@
 #include <string>
 
 #include "pipeline/model_spec.h"
+#include "weights/tensor_source.h"
 
 namespace ltxv {
 
@@ -14,6 +15,17 @@ nlohmann::json read_json_file(const std::string& path);
 TransformerConfig transformer_config_from_diffusers(const nlohmann::json& config, const std::string& where, bool* states_causal);
 /// diffusers names -> canonical ones.
 KeyMap diffusers_transformer_names();
+
+/// The "transformer" object of a single-file checkpoint's metadata. Errors: as above.
+TransformerConfig transformer_config_from_original(const nlohmann::json& config, const std::string& where, bool* states_causal);
+/// Canonical names out of a single file, with or without the prefixes tools write; other components' tensors are dropped.
+KeyMap original_transformer_names();
+
+/// Everything but the text parts of a single-file checkpoint, from the JSON in its metadata. Errors: as above.
+ModelSpec load_single_file_spec(const ModelParts& parts);
+
+/// A T5 encoder saved as one file has no config: its numbers follow from the shapes. Errors: BadWeights naming the tensor.
+T5Config t5_config_from_tensors(const TensorSource& file);
 
 /// text_encoder/config.json. Errors: as above.
 T5Config t5_config_from_transformers(const nlohmann::json& config, const std::string& where);

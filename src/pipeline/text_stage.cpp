@@ -4,7 +4,9 @@ namespace ltxv {
 
 PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int64_t max_tokens, Padding padding, ComputeType type,
                            const RunContext& run) {
-  const auto tokens = engine.tokenizer.encode(prompt, max_tokens);
+  LTXV_CHECK(engine.tokenizer, engine.spec.transformer_files.path,
+             ": this model comes without a text encoder; --text-encoder and --tokenizer name one, or --prompt-embeds replaces it");
+  const auto tokens = engine.tokenizer->encode(prompt, max_tokens);
   if (tokens.dropped_count > 0)
     run.log(LogLevel::warning, text("the prompt is longer than ", max_tokens, " tokens; the last ", tokens.dropped_count, " were dropped"));
   auto ids = at::tensor(tokens.ids, at::kLong).unsqueeze(0), mask = at::tensor(tokens.mask, at::kLong).unsqueeze(0);

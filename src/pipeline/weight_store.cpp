@@ -20,10 +20,11 @@ at::ScalarType scalar(ComputeType type) { return type == ComputeType::f32 ? at::
 }  // namespace
 
 WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec) {
-  sources_[static_cast<int>(Component::text_encoder)] = open_part(spec.text_files.path, access);
+  if (!spec.text_files.path.empty()) sources_[static_cast<int>(Component::text_encoder)] = open_part(spec.text_files.path, access);
   sources_[static_cast<int>(Component::transformer)] = open_part(spec.transformer_files.path, access);
   refuse_other_families(*source(Component::transformer));
-  const auto vae = open_part(spec.vae_files.path, access);
+  const auto vae = spec.vae_files.path == spec.transformer_files.path ? source(Component::transformer)
+                                                                      : open_part(spec.vae_files.path, access);
   sources_[static_cast<int>(Component::vae_encoder)] = vae;
   sources_[static_cast<int>(Component::vae_decoder)] = vae;
 }
@@ -40,6 +41,7 @@ std::shared_ptr<const T> WeightStore::get(std::shared_ptr<const T>& slot, Compon
 }
 
 std::shared_ptr<const T5Encoder> WeightStore::text_encoder(ComputeType type) {
+  LTXV_ASSERT(source(Component::text_encoder), "a model without text parts was asked for its text encoder");
   return get(text_encoder_, Component::text_encoder, type, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::text_encoder), spec_.text_files.names, dtype, "text encoder");
     return std::make_shared<const T5Encoder>(spec_.text, parameters);
@@ -84,6 +86,8 @@ std::array<int64_t, kComponentCount> WeightStore::parameter_counts() const {
     const KeyMap* half = i == static_cast<int>(Component::vae_encoder)   ? &spec_.vae_encoder_names
                          : i == static_cast<int>(Component::vae_decoder) ? &spec_.vae_decoder_names
                                                                          : nullptr;
+    if (!sources_[i]) continue;
+    if (i == static_cast<int>(Component::transformer)) half = &spec_.transformer_files.names;
     for (const TensorEntry& entry : sources_[i]->entries()) {
       if (half && half->apply(entry.name).empty()) continue;
       int64_t elements = 1;
@@ -95,6 +99,7 @@ std::array<int64_t, kComponentCount> WeightStore::parameter_counts() const {
 }
 
 std::string WeightStore::stored_type(Component component) const {
+  if (!source(component)) return "";
   std::map<StoredType, uint64_t> bytes;
   for (const TensorEntry& entry : source(component)->entries()) bytes[entry.type] += entry.byte_count;
   StoredType most = StoredType::f32;
