@@ -49,6 +49,18 @@ struct Commands {
                    target = parse_number<double>(name, word, lowest, highest, range);
                  }, help)->type_name("X")->take_last();
   }
+  CLI::Option* numbers(CLI::App* to, const std::string& name, std::vector<double>& target, double lowest, double highest, const char* range,
+                       const std::string& help) {
+    return to->add_option_function<std::string>(
+                 name, [&target, name, lowest, highest, range](const std::string& words) {
+                   target.clear();
+                   for (size_t at = 0; at <= words.size();) {
+                     const size_t end = std::min(words.find(',', at), words.size());
+                     target.push_back(parse_number<double>(name, words.substr(at, end - at), lowest, highest, range));
+                     at = end + 1;
+                   }
+                 }, help)->type_name("A,B,...")->take_last();
+  }
   CLI::Option* count(CLI::App* to, const std::string& name, int32_t& target, const std::string& help, int32_t highest = 1 << 20) {
     return to->add_option_function<std::string>(
                  name, [&target, name, highest](const std::string& word) {
@@ -135,20 +147,26 @@ struct Commands {
                   "another .png a contact sheet, .safetensors the unclamped `frames`");
     seed(c, g.seed, "any whole number; the same seed gives the same video")->group("sampling");
     auto* steps = count(c, "--steps", g.step_count, "sampling steps: more is slower and usually better", 1000)->group("sampling");
-    c->add_option_function<std::string>("--sigmas", [&g](const std::string& words) {
-       g.sigmas.clear();
-       for (size_t at = 0; at <= words.size();) {
-         const size_t end = std::min(words.find(',', at), words.size());
-         g.sigmas.push_back(parse_number<double>("--sigmas", words.substr(at, end - at), 1e-9, 1,
-                                                 "a number above 0, at most 1 (a list looks like 1,0.75,0.5)"));
-         at = end + 1;
-       }
-     }, "explicit noise levels instead of --steps, descending, for instance 1,0.75,0.5")
-        ->type_name("A,B,...")->take_last()->group("sampling")->excludes(steps);
-    real(c, "--guidance", g.guidance_scale, 0, 100, "a number from 0 to 100", "how strictly the prompt is followed; 1 switches guidance off")
+    numbers(c, "--sigmas", g.sigmas, 1e-9, 1, "a number above 0, at most 1 (a list looks like 1,0.75,0.5)",
+            "explicit noise levels instead of --steps, descending, for instance 1,0.75,0.5")->group("sampling")->excludes(steps);
+    const char* bins = "; a comma list has one entry for each of --guidance-timesteps";
+    numbers(c, "--guidance", g.guidance_scales, 0, 100, "a number from 0 to 100",
+            std::string("how strictly the prompt is followed; 1 switches guidance off") + bins)->group("sampling");
+    numbers(c, "--guidance-rescale", g.guidance_rescales, 0, 1, "a number from 0 to 1",
+            "tones down what strong guidance overdoes")->group("sampling");
+    numbers(c, "--guidance-timesteps", g.guidance_timesteps, 0, 1, "a number from 0 to 1",
+            "noise levels, descending, from which the entries of guidance lists hold")->group("sampling");
+    numbers(c, "--stg-scale", g.stg_scales, 0, 100, "a number from 0 to 100",
+            "spatio-temporal guidance: steadier shapes and motion for one more prediction a step")->group("sampling");
+    choice(c, "--stg-mode", g.stg_mode, [](const std::string& w) {
+      return w == "attention_values" || w == "attention_skip" || w == "residual" || w == "transformer_block";
+    }, "attention_values, attention_skip, residual, transformer_block", "what the perturbed prediction leaves out (default: attention_values)")
         ->group("sampling");
-    real(c, "--guidance-rescale", g.guidance_rescale, 0, 1, "a number from 0 to 1", "tones down what strong guidance overdoes")
-        ->group("sampling");
+    text(c, "--skip-blocks", "LIST", g.skip_blocks, "transformer blocks it is left out of, for instance 19 or 11,25,35;22")->group("sampling");
+    c->add_flag("--cfg-star", g.cfg_star, "project the negative prediction on the positive one first")->group("sampling");
+    c->add_flag("--stochastic", g.stochastic, "fresh noise after every step, as some distilled models want")->group("sampling");
+    count(c, "--skip-first-steps", g.skip_first_steps, "leave out the first N steps; needs --input-video", 1000)->group("sampling");
+    count(c, "--skip-last-steps", g.skip_last_steps, "leave out the last N steps", 1000)->group("sampling");
     c->add_option_function<std::string>("--negative", [&g](const std::string& word) { g.negative_prompt = word; }, "what not to show")
         ->type_name("PROMPT")->take_last()->group("sampling");
     text(c, "--preset", "NAME", g.preset, "one of the model's presets ('ltxv info MODEL' lists them)")->group("sampling");
@@ -160,6 +178,10 @@ struct Commands {
         ->type_name("PATH@FRAME[:STRENGTH]")->group("start from pictures")->take_all()->allow_extra_args(false);
     text(c, "--image", "PATH", image_path, "the first frame: short for --condition PATH@0")->group("start from pictures");
     real(c, "--image-noise-scale", g.image_noise_scale, 0, 1, "a number from 0 to 1", "noise added to given frames, for livelier motion")
+        ->group("start from pictures");
+    text(c, "--input-video", "PATH", g.input_video_path, "start from this video, image, or .safetensors with `frames` or `latents`")
+        ->group("start from pictures");
+    real(c, "--strength", g.strength, 0, 1, "a number from 0 to 1", "how much of the schedule runs on --input-video; 1 is all of it")
         ->group("start from pictures");
     add_decoder(c);
     text(c, "--noise", "FILE", g.noise_path, "take every random draw by name from this .safetensors")->group("reproduce");

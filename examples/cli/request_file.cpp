@@ -75,6 +75,15 @@ std::vector<std::string> read_request_file(const std::string& path, const std::v
       for (const json& item : value) add_option(name, condition_word(item), options);
     } else if (name == "noise" && (value == "torch" || value == "torch_tokens")) {
       add_option("noise-kind", value.get<std::string>(), options);
+    } else if (value.is_boolean()) {
+      if (value.get<bool>()) options.push_back("--" + name);
+    } else if (name == "skip-blocks" && value.is_array()) {
+      std::string bins;
+      for (const json& bin : value) {
+        if (&bin != &value.front()) bins += ";";
+        for (const json& block : bin) bins += (bins.empty() || bins.back() == ';' ? "" : ",") + scalar_word(block, key);
+      }
+      if (!bins.empty()) add_option(name, bins, options);
     } else if (value.is_array()) {
       std::string list;
       for (const json& item : value) list += (list.empty() ? "" : ",") + scalar_word(item, key);

@@ -300,6 +300,24 @@ typedef struct ltxv_generate_options {
   ltxv_log_fn on_log;
   void *user_data;
   const ltxv_cancel *cancel;
+  /* Guidance that changes with the noise level: a list holds one entry, or one for each of guidance_timesteps (descending in
+   * [0,1]). A step takes the first entry whose timestep is not above its sigma, or the last one. */
+  const double *guidance_timesteps;
+  const double *guidance_scales;   /* instead of guidance_scale */
+  const double *guidance_rescales; /* instead of guidance_rescale; with spatio-temporal guidance 1 switches it off */
+  const double *stg_scales;        /* spatio-temporal guidance; above 0 costs one more prediction a step */
+  int32_t guidance_timestep_count;
+  int32_t guidance_scale_count;
+  int32_t guidance_rescale_count;
+  int32_t stg_scale_count;
+  const char *stg_mode;            /* "attention_values" (NULL), "attention_skip", "residual", "transformer_block" */
+  const char *skip_blocks;         /* blocks that the perturbed prediction changes: "11,25,35;22,35" (bins apart by ';') */
+  uint32_t cfg_star;               /* nonzero: project the negative prediction on the positive one first */
+  uint32_t stochastic;             /* nonzero: fresh noise after every step, as some distilled models want */
+  int32_t skip_first_steps;        /* cut from the schedule; the first ones only with input_video_path */
+  int32_t skip_last_steps;
+  const char *input_video_path;    /* video, image or .safetensors (`frames` or `latents`) to start from instead of noise */
+  double strength;                 /* how much of the schedule runs on it; 0 is 1 without LTXV_ZERO_STRENGTH */
 } ltxv_generate_options;
 
 /** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out (ltxv_video_free).

@@ -353,6 +353,12 @@ struct generate_options {
   std::optional<double> image_noise_scale = {}, decode_timestep = {}, decode_noise_scale = {};
   std::string noise_path = {}, save_noise_path = {}, save_latents_path = {};
   std::string preset = {};
+  std::vector<double> guidance_timesteps = {}, guidance_scales = {}, guidance_rescales = {}, stg_scales = {};
+  std::string stg_mode = {}, skip_blocks = {};
+  bool cfg_star = false, stochastic = false;
+  int32_t skip_first_steps = 0, skip_last_steps = 0;
+  std::string input_video_path = {};
+  std::optional<double> strength = {};
 };
 
 struct decode_options {
@@ -403,6 +409,22 @@ struct generate_arguments {
     }
     c.condition_count = static_cast<int32_t>(conditions.size());
     c.conditions = conditions.empty() ? nullptr : conditions.data();
+    const auto list = [](const std::vector<double>& values, const double*& data, int32_t& count) {
+      data = values.empty() ? nullptr : values.data();
+      count = static_cast<int32_t>(values.size());
+    };
+    list(o.guidance_timesteps, c.guidance_timesteps, c.guidance_timestep_count);
+    list(o.guidance_scales, c.guidance_scales, c.guidance_scale_count);
+    list(o.guidance_rescales, c.guidance_rescales, c.guidance_rescale_count);
+    list(o.stg_scales, c.stg_scales, c.stg_scale_count);
+    c.stg_mode = c_string(o.stg_mode);
+    c.skip_blocks = c_string(o.skip_blocks);
+    c.cfg_star = o.cfg_star;
+    c.stochastic = o.stochastic;
+    c.skip_first_steps = o.skip_first_steps;
+    c.skip_last_steps = o.skip_last_steps;
+    c.input_video_path = c_string(o.input_video_path);
+    c.strength = value_or_marked(o.strength, LTXV_ZERO_STRENGTH, c.zero_fields);
     c.image_noise_scale = value_or_marked(o.image_noise_scale, LTXV_ZERO_IMAGE_NOISE_SCALE, c.zero_fields);
     c.decode_timestep = value_or_marked(o.decode_timestep, LTXV_ZERO_DECODE_TIMESTEP, c.zero_fields);
     c.decode_noise_scale = value_or_marked(o.decode_noise_scale, LTXV_ZERO_DECODE_NOISE_SCALE, c.zero_fields);

@@ -1,4 +1,7 @@
 // Engine, generate, and the stages one by one.
+#include <charconv>
+#include <cstring>
+
 #include "api/handles.h"
 #include "api/versioned.h"
 
@@ -30,9 +33,51 @@ NoiseKind noise_kind(int32_t kind) {
   return kind == LTXV_NOISE_TORCH_TOKENS ? NoiseKind::torch_tokens : NoiseKind::torch;
 }
 
+std::vector<double> number_list(const double* values, int32_t count, const char* name) {
+  LTXV_CHECK(count >= 0 && (count == 0) == (values == nullptr), name, " and its count go together: the count is ", count, ", the list is ",
+             values ? "given" : "NULL");
+  return count > 0 ? std::vector<double>(values, values + count) : std::vector<double>();
+}
+
+/// "11,25;22" -> {{11, 25}, {22}}; an empty part is an empty list.
+std::vector<std::vector<int64_t>> block_lists(const char* words) {
+  std::vector<std::vector<int64_t>> bins;
+  if (words == nullptr || *words == 0) return bins;
+  bins.emplace_back();
+  for (const char* at = words; *at != 0;) {
+    if (*at == ';') {
+      bins.emplace_back();
+      ++at;
+      continue;
+    }
+    int64_t block = 0;
+    const auto [end, problem] = std::from_chars(at, words + std::strlen(words), block);
+    LTXV_CHECK(problem == std::errc() && (*end == 0 || *end == ';' || (*end == ',' && end[1] != 0 && end[1] != ';')), "skip-blocks \"",
+               words, "\" is not a list like 11,25;22");
+    bins.back().push_back(block);
+    at = *end == ',' ? end + 1 : end;
+  }
+  return bins;
+}
+
+void read_guidance(const ltxv_generate_options& o, Request& r) {
+  r.guidance_timesteps = number_list(o.guidance_timesteps, o.guidance_timestep_count, "guidance_timesteps");
+  r.guidance_scales = number_list(o.guidance_scales, o.guidance_scale_count, "guidance_scales");
+  r.guidance_rescales = number_list(o.guidance_rescales, o.guidance_rescale_count, "guidance_rescales");
+  r.stg_scales = number_list(o.stg_scales, o.stg_scale_count, "stg_scales");
+  r.stg_mode = path_or_empty(o.stg_mode);
+  r.skip_blocks = block_lists(o.skip_blocks);
+  r.cfg_star = o.cfg_star != 0;
+  r.stochastic = o.stochastic != 0;
+  r.skip_first_steps = o.skip_first_steps;
+  r.skip_last_steps = o.skip_last_steps;
+  r.input_video_path = path_or_empty(o.input_video_path);
+  r.strength = given(o.strength, o.zero_fields, LTXV_ZERO_STRENGTH);
+}
+
 Request to_request(const ltxv_generate_options& o) {
   constexpr uint32_t kKnownZeros = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_SCALE | LTXV_ZERO_GUIDANCE_RESCALE | LTXV_ZERO_IMAGE_NOISE_SCALE |
-                                   LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE;
+                                   LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_STRENGTH;
   check_zero_fields(o.zero_fields, kKnownZeros, "generate options");
   LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr, "prompt is NULL, and prompt_embeds_path is not given");
   LTXV_CHECK(o.sigma_count >= 0 && (o.sigma_count == 0) == (o.sigmas == nullptr), "sigmas and sigma_count go together: sigma_count is ",
@@ -62,6 +107,7 @@ Request to_request(const ltxv_generate_options& o) {
   r.save_noise_path = path_or_empty(o.save_noise_path);
   r.save_latents_path = path_or_empty(o.save_latents_path);
   r.preset = path_or_empty(o.preset);
+  read_guidance(o, r);
   return r;
 }
 

@@ -38,8 +38,6 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
   }
   if (r.stochastic) j["stochastic"] = true;
   if (!r.input_video_path.empty()) j["input_video"] = r.input_video_path;
-  if (r.skip_first_steps) j["skip_first_steps"] = r.skip_first_steps;
-  if (r.skip_last_steps) j["skip_last_steps"] = r.skip_last_steps;
   j["max_text_tokens"] = r.max_text_tokens;
   json conditions = json::array();
   for (const ConditionItem& c : r.conditions)
