@@ -22,7 +22,8 @@ at::Tensor t5_position_buckets(int64_t length, const T5Config& config) {
   const auto distance = relative.abs();
   const double scale = std::log(static_cast<double>(config.bucket_max_distance) / static_cast<double>(exact));
   const auto logarithmic =
-      (exact + (at::log(distance.clamp_min(1).to(at::kFloat) / exact) / scale * (half - exact)).to(at::kLong)).clamp_max(half - 1);
+      (exact + (at::log(distance.clamp_min(1).to(at::kFloat) / exact) / scale * (half - exact)).to(at::kLong))
+          .clamp_max(half - 1);
   return (relative > 0).to(at::kLong) * half + at::where(distance < exact, distance, logarithmic);
 }
 
@@ -31,13 +32,15 @@ T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(c
   const int64_t width = config.width, inner = config.head_count * config.head_width, ff = config.feed_forward_width;
   const bool shared = root.has("shared.weight");
   embedding_ = root.take(shared ? "shared.weight" : "encoder.embed_tokens.weight", {config.vocabulary, width});
-  if (shared && root.has("encoder.embed_tokens.weight")) root.take("encoder.embed_tokens.weight", {config.vocabulary, width});
+  if (shared && root.has("encoder.embed_tokens.weight"))
+    root.take("encoder.embed_tokens.weight", {config.vocabulary, width});
 
   const Scope first_attention = root / "encoder" / "block" / 0 / "layer" / 0 / "SelfAttention";
   relative_bias_ =
       first_attention.take_as("relative_attention_bias.weight", {config.bucket_count, config.head_count}, at::kFloat);
   for (int64_t i = 0; i < config.layer_count; ++i) {
-    const Scope attention = root / "encoder" / "block" / i / "layer" / 0, dense = root / "encoder" / "block" / i / "layer" / 1;
+    const Scope attention = root / "encoder" / "block" / i / "layer" / 0,
+                dense = root / "encoder" / "block" / i / "layer" / 1;
     const Scope self = attention / "SelfAttention", gated = dense / "DenseReluDense";
     layers_.push_back({.attention_norm = attention.take("layer_norm.weight", {width}),
                        .feed_forward_norm = dense.take("layer_norm.weight", {width}),
@@ -59,20 +62,23 @@ at::Tensor T5Encoder::position_bias(int64_t length) const {
 }
 
 at::Tensor T5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask, const RunContext& run) const {
-  LTXV_CHECK(ids.dim() == 2 && ids.size(0) == 1 && mask.sizes() == ids.sizes(), "ids and mask [1,S] expected, got ", ids.sizes(),
-             " and ", mask.sizes());
+  LTXV_CHECK(ids.dim() == 2 && ids.size(0) == 1 && mask.sizes() == ids.sizes(), "ids and mask [1,S] expected, got ",
+             ids.sizes(), " and ", mask.sizes());
   LTXV_CHECK(ids.min().item<int64_t>() >= 0 && ids.max().item<int64_t>() < config_.vocabulary,
              "a token id lies outside the text encoder's vocabulary of ", config_.vocabulary,
              ": the tokenizer belongs to another model");
   const int64_t length = ids.size(1), heads = config_.head_count;
   const double masked = std::numeric_limits<float>::lowest();
-  const auto bias = position_bias(length) + (1 - mask.to(at::kFloat)).view({1, 1, 1, length}) * masked;  // f32 [1,A,S,S]
+  const auto bias =
+      position_bias(length) + (1 - mask.to(at::kFloat)).view({1, 1, 1, length}) * masked;  // f32 [1,A,S,S]
 
   auto x = embedding_.index_select(0, ids[0]).unsqueeze(0);
   for (const Layer& layer : layers_) {
     run.check_cancelled();
     const auto h = rms_norm(x, layer.attention_norm, config_.norm_eps);
-    const auto split = [&](const nn::Linear& l) { return l(h).view({1, length, heads, -1}).transpose(1, 2); };  // [1,A,S,E]
+    const auto split = [&](const nn::Linear& l) {
+      return l(h).view({1, length, heads, -1}).transpose(1, 2);
+    };  // [1,A,S,E]
     // Scores are not scaled by 1/sqrt(E): T5 folds that into its initialisation. Softmax in f32.
     const auto scores = at::matmul(split(layer.q), split(layer.k).transpose(-1, -2)).to(at::kFloat) + bias;
     const auto attended = at::matmul(at::softmax(scores, -1).to(x.scalar_type()), split(layer.v));
