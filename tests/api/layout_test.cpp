@@ -1,6 +1,6 @@
-// Where every field of the C structs lies (x86-64 and other LP64 systems). A number that changes breaks programs that are already
-// compiled; new fields only add rows, and let a struct's size grow. The numbers follow from the field types: 4 bytes for 32-bit integers,
-// 8 for doubles, pointers and 64-bit integers, each at a multiple of its size.
+// Where every field of the C structs lies (x86-64 and other LP64 systems). A number that changes breaks programs that
+// are already compiled; new fields only add rows, and let a struct's size grow. The numbers follow from the field
+// types: 4 bytes for 32-bit integers, 8 for doubles, pointers and 64-bit integers, each at a multiple of its size.
 #include <gtest/gtest.h>
 #include <ltxv/ltxv.h>
 
@@ -98,7 +98,23 @@ const Row kRows[] = {
     {"ltxv_generate_options.on_log", offsetof(ltxv_generate_options, on_log), 192},
     {"ltxv_generate_options.user_data", offsetof(ltxv_generate_options, user_data), 200},
     {"ltxv_generate_options.cancel", offsetof(ltxv_generate_options, cancel), 208},
-    {"ltxv_generate_options", sizeof(ltxv_generate_options), 216},
+    {"ltxv_generate_options.guidance_timesteps", offsetof(ltxv_generate_options, guidance_timesteps), 216},
+    {"ltxv_generate_options.guidance_scales", offsetof(ltxv_generate_options, guidance_scales), 224},
+    {"ltxv_generate_options.guidance_rescales", offsetof(ltxv_generate_options, guidance_rescales), 232},
+    {"ltxv_generate_options.stg_scales", offsetof(ltxv_generate_options, stg_scales), 240},
+    {"ltxv_generate_options.guidance_timestep_count", offsetof(ltxv_generate_options, guidance_timestep_count), 248},
+    {"ltxv_generate_options.guidance_scale_count", offsetof(ltxv_generate_options, guidance_scale_count), 252},
+    {"ltxv_generate_options.guidance_rescale_count", offsetof(ltxv_generate_options, guidance_rescale_count), 256},
+    {"ltxv_generate_options.stg_scale_count", offsetof(ltxv_generate_options, stg_scale_count), 260},
+    {"ltxv_generate_options.stg_mode", offsetof(ltxv_generate_options, stg_mode), 264},
+    {"ltxv_generate_options.skip_blocks", offsetof(ltxv_generate_options, skip_blocks), 272},
+    {"ltxv_generate_options.cfg_star", offsetof(ltxv_generate_options, cfg_star), 280},
+    {"ltxv_generate_options.stochastic", offsetof(ltxv_generate_options, stochastic), 284},
+    {"ltxv_generate_options.skip_first_steps", offsetof(ltxv_generate_options, skip_first_steps), 288},
+    {"ltxv_generate_options.skip_last_steps", offsetof(ltxv_generate_options, skip_last_steps), 292},
+    {"ltxv_generate_options.input_video_path", offsetof(ltxv_generate_options, input_video_path), 296},
+    {"ltxv_generate_options.strength", offsetof(ltxv_generate_options, strength), 304},
+    {"ltxv_generate_options", sizeof(ltxv_generate_options), 312},
     {"ltxv_embed_options.struct_size", offsetof(ltxv_embed_options, struct_size), 0},
     {"ltxv_embed_options.max_text_tokens", offsetof(ltxv_embed_options, max_text_tokens), 4},
     {"ltxv_embed_options.prompt", offsetof(ltxv_embed_options, prompt), 8},
