@@ -105,7 +105,7 @@ TEST(CliUsage, MistakesEndWithTwoOneLineAndAHint) {
       {{"generate", "x", "--seed", "-1"}, "'-1'"},
       {{"generate", "x", "--seed", "18446744073709551616"}, "'18446744073709551616'"},
       {{"generate", "x", "--guidance", "nan"}, "'nan'"},
-      {{"generate", "x", "--guidance", "3,5"}, "'3,5'"},
+      {{"generate", "x", "--guidance", "3;5"}, "'3;5'"},
       {{"generate", "x", "--fps", "0"}, "'0'"},
       {{"generate", "x", "--seconds", "1", "--frames", "9"}, "excludes"},
       {{"generate", "x", "--sigmas", "1,,0.5"}, "''"},
