@@ -1,3 +1,5 @@
+// Every option of every command, in the order of the help pages. One long file on purpose: the parser's templates cost
+// ten seconds a file, and this is the only one that includes them.
 #include "options.h"
 
 #include <unistd.h>
@@ -33,106 +35,155 @@ struct Commands {
   std::string request_path, image_path;
   std::vector<std::string> condition_words;
 
-  // ---- one function a kind of option: name with metavar, help, where it goes -------------------------------------------------
-  CLI::Option* text(CLI::App* to, const std::string& names, const std::string& metavar, std::string& target, const std::string& help) {
-    return to->add_option_function<std::string>(
-                 names, [&target, names](const std::string& word) {
-                   if (word.empty()) throw CLI::ValidationError(names.substr(names.rfind("--")), "is empty");
-                   target = word;
-                 }, help)->type_name(metavar)->take_last();
+  // One function a kind of option: name with metavar, help, where it goes.
+  CLI::Option* text(CLI::App* to, const std::string& names, const std::string& metavar, std::string& target,
+                    const std::string& help) {
+    return to
+        ->add_option_function<std::string>(
+            names,
+            [&target, names](const std::string& word) {
+              if (word.empty()) throw CLI::ValidationError(names.substr(names.rfind("--")), "is empty");
+              target = word;
+            },
+            help)
+        ->type_name(metavar)
+        ->take_last();
   }
   template <class Target>
-  CLI::Option* real(CLI::App* to, const std::string& name, Target& target, double lowest, double highest, const char* range,
-                    const std::string& help) {
-    return to->add_option_function<std::string>(
-                 name, [&target, name, lowest, highest, range](const std::string& word) {
-                   target = parse_number<double>(name, word, lowest, highest, range);
-                 }, help)->type_name("X")->take_last();
+  CLI::Option* real(CLI::App* to, const std::string& name, Target& target, double lowest, double highest,
+                    const char* range, const std::string& help) {
+    return to
+        ->add_option_function<std::string>(
+            name,
+            [&target, name, lowest, highest, range](const std::string& word) {
+              target = parse_number<double>(name, word, lowest, highest, range);
+            },
+            help)
+        ->type_name("X")
+        ->take_last();
   }
-  CLI::Option* numbers(CLI::App* to, const std::string& name, std::vector<double>& target, double lowest, double highest, const char* range,
-                       const std::string& help) {
-    return to->add_option_function<std::string>(
-                 name, [&target, name, lowest, highest, range](const std::string& words) {
-                   target.clear();
-                   for (size_t at = 0; at <= words.size();) {
-                     const size_t end = std::min(words.find(',', at), words.size());
-                     target.push_back(parse_number<double>(name, words.substr(at, end - at), lowest, highest, range));
-                     at = end + 1;
-                   }
-                 }, help)->type_name("A,B,...")->take_last();
+  CLI::Option* numbers(CLI::App* to, const std::string& name, std::vector<double>& target, double lowest,
+                       double highest, const char* range, const std::string& help) {
+    return to
+        ->add_option_function<std::string>(
+            name,
+            [&target, name, lowest, highest, range](const std::string& words) {
+              target.clear();
+              for (size_t at = 0; at <= words.size();) {
+                const size_t end = std::min(words.find(',', at), words.size());
+                target.push_back(parse_number<double>(name, words.substr(at, end - at), lowest, highest, range));
+                at = end + 1;
+              }
+            },
+            help)
+        ->type_name("A,B,...")
+        ->take_last();
   }
-  CLI::Option* count(CLI::App* to, const std::string& name, int32_t& target, const std::string& help, int32_t highest = 1 << 20) {
-    return to->add_option_function<std::string>(
-                 name, [&target, name, highest](const std::string& word) {
-                   const std::string range = "a whole number from 1 to " + std::to_string(highest);
-                   target = parse_number<int32_t>(name, word, 1, highest, range.c_str());
-                 }, help)->type_name("N")->take_last();
+  CLI::Option* count(CLI::App* to, const std::string& name, int32_t& target, const std::string& help,
+                     int32_t highest = 1 << 20) {
+    return to
+        ->add_option_function<std::string>(
+            name,
+            [&target, name, highest](const std::string& word) {
+              const std::string range = "a whole number from 1 to " + std::to_string(highest);
+              target = parse_number<int32_t>(name, word, 1, highest, range.c_str());
+            },
+            help)
+        ->type_name("N")
+        ->take_last();
   }
   template <class Target>
   CLI::Option* seed(CLI::App* to, Target& target, const std::string& help) {
-    return to->add_option_function<std::string>(
-                 "--seed", [&target](const std::string& word) {
-                   target = parse_number<uint64_t>("--seed", word, 0, std::numeric_limits<uint64_t>::max(),
-                                                   "a whole number from 0 to 18446744073709551615");
-                 }, help)->type_name("K")->take_last();
+    return to
+        ->add_option_function<std::string>(
+            "--seed",
+            [&target](const std::string& word) {
+              target = parse_number<uint64_t>("--seed", word, 0, std::numeric_limits<uint64_t>::max(),
+                                              "a whole number from 0 to 18446744073709551615");
+            },
+            help)
+        ->type_name("K")
+        ->take_last();
   }
-  CLI::Option* choice(CLI::App* to, const std::string& name, std::string& target, std::function<bool(const std::string&)> allowed,
-                      const std::string& list, const std::string& help) {
-    return to->add_option_function<std::string>(
-                 name, [&target, name, allowed, list](const std::string& word) {
-                   if (!allowed(word)) throw CLI::ValidationError(name, "'" + word + "' is not one of " + list);
-                   target = word;
-                 }, help)->type_name("NAME")->take_last();
+  CLI::Option* choice(CLI::App* to, const std::string& name, std::string& target,
+                      std::function<bool(const std::string&)> allowed, const std::string& list,
+                      const std::string& help) {
+    return to
+        ->add_option_function<std::string>(
+            name,
+            [&target, name, allowed, list](const std::string& word) {
+              if (!allowed(word)) throw CLI::ValidationError(name, "'" + word + "' is not one of " + list);
+              target = word;
+            },
+            help)
+        ->type_name("NAME")
+        ->take_last();
   }
 
-  // ---- groups shared by commands -----------------------------------------------------------------------------------------------
+  // Groups shared by commands.
   void add_model(CLI::App* to) {
     auto& e = options.engine;
-    text(to, "-m,--model", "MODEL", e.model, "folder in diffusers' layout, or a bundled name (default: the bundled model 'shapes')")
+    text(to, "-m,--model", "MODEL", e.model,
+         "folder in diffusers' layout, or a bundled name (default: the bundled model 'shapes')")
         ->group("model");
     text(to, "--text-encoder", "PATH", e.text_encoder, "text encoder from another place")->group("model");
     text(to, "--tokenizer", "PATH", e.tokenizer, "tokenizer from another place")->group("model");
     text(to, "--transformer", "PATH", e.transformer, "transformer from another place")->group("model");
     text(to, "--vae", "PATH", e.vae, "VAE from another place")->group("model");
-    choice(to, "--device", e.device, [](const std::string& w) {
-      return w == "auto" || w == "cpu" || w == "cuda" ||
-             (w.starts_with("cuda:") && w.size() > 5 && w.size() < 9 && w.find_first_not_of("0123456789", 5) == std::string::npos);
-    }, "auto, cpu, cuda, cuda:0, cuda:1, ...", "auto, cpu, cuda or cuda:I (default: auto)")->group("model");
-    choice(to, "--dtype", e.dtype, [](const std::string& w) { return w == "auto" || w == "fp32" || w == "bf16" || w == "fp16"; },
-           "auto, fp32, bf16, fp16", "number format of the computation: auto, fp32, bf16, fp16 (default: auto)")->group("model");
+    choice(
+        to, "--device", e.device,
+        [](const std::string& w) {
+          return w == "auto" || w == "cpu" || w == "cuda" ||
+                 (w.starts_with("cuda:") && w.size() > 5 && w.size() < 9 &&
+                  w.find_first_not_of("0123456789", 5) == std::string::npos);
+        },
+        "auto, cpu, cuda, cuda:0, cuda:1, ...", "auto, cpu, cuda or cuda:I (default: auto)")
+        ->group("model");
+    choice(
+        to, "--dtype", e.dtype,
+        [](const std::string& w) { return w == "auto" || w == "fp32" || w == "bf16" || w == "fp16"; },
+        "auto, fp32, bf16, fp16", "number format of the computation: auto, fp32, bf16, fp16 (default: auto)")
+        ->group("model");
     count(to, "--threads", e.thread_count, "compute threads (default: physical cores)", 1024)->group("model");
   }
   void add_general(CLI::App* to) {
     to->add_flag("-q,--quiet", options.quiet, "no progress, no notes; errors stay")->group("general");
-    to->add_flag("--json", options.json, "one JSON object a line on stdout: progress, log, result or error")->group("general");
+    to->add_flag("--json", options.json, "one JSON object a line on stdout: progress, log, result or error")
+        ->group("general");
     to->set_help_flag("-h,--help", "this page")->group("general");
   }
   void add_input(CLI::App* to, const std::string& name, const std::string& help) {
-    to->add_option_function<std::string>(name, [this](const std::string& word) { input = word; }, help);
+    to->add_option_function<std::string>(
+        name, [this](const std::string& word) { input = word; }, help);
   }
   void add_output(CLI::App* to, const std::string& help) {
     text(to, "-o,--output", "OUT", options.output, help)->group("general");
   }
   void add_sizes(CLI::App* to) {
     auto& g = options.generate;
-    count(to, "--width", g.width_px, "pixels; a size off the model's grid is computed larger, then cropped", 16384)->group("size");
+    count(to, "--width", g.width_px, "pixels; a size off the model's grid is computed larger, then cropped", 16384)
+        ->group("size");
     count(to, "--height", g.height_px, "pixels", 16384)->group("size");
     auto* frames = count(to, "--frames", g.frame_count, "number of frames")->group("size");
-    real(to, "--seconds", g.seconds, 1e-3, 1e6, "a number from 0.001 to 1000000", "length instead of --frames")->group("size")
+    real(to, "--seconds", g.seconds, 1e-3, 1e6, "a number from 0.001 to 1000000", "length instead of --frames")
+        ->group("size")
         ->excludes(frames);
   }
   void add_rate(CLI::App* to) {
-    real(to, "--fps", options.generate.frames_per_second, 0.01, 1000, "a number from 0.01 to 1000", "frames per second")->group("size");
+    real(to, "--fps", options.generate.frames_per_second, 0.01, 1000, "a number from 0.01 to 1000", "frames per second")
+        ->group("size");
   }
   void add_decoder(CLI::App* to) {
     auto& g = options.generate;
     real(to, "--decode-timestep", g.decode_timestep, 0, 1, "a number from 0 to 1",
-         "timestep of a timestep-conditioned decoder")->group("decoder");
+         "timestep of a timestep-conditioned decoder")
+        ->group("decoder");
     real(to, "--decode-noise-scale", g.decode_noise_scale, 0, 1, "a number from 0 to 1",
-         "noise mixed into the latents before decoding")->group("decoder");
+         "noise mixed into the latents before decoding")
+        ->group("decoder");
   }
 
-  // ---- commands ------------------------------------------------------------------------------------------------------------------
+  // Commands.
   CLI::App* add_command(const char* name, const char* help) {
     auto* command = app.add_subcommand(name, help);
     command->callback([this, name] { options.command = name; });
@@ -142,77 +193,125 @@ struct Commands {
     auto* c = add_command("generate", "Make a video from a prompt.");
     auto& g = options.generate;
     add_input(c, "PROMPT", "what to show; - reads it from standard input");
-    c->add_option_function<std::string>("--prompt", [this](const std::string& word) { request_prompt = word; })->group("");  // --request
-    add_output(c, ".mp4 .mkv .webm .gif .png .safetensors (default: out.mp4). A .png name with %04d gives one picture a frame, "
-                  "another .png a contact sheet, .safetensors the unclamped `frames`");
+    c->add_option_function<std::string>("--prompt", [this](const std::string& word) {
+       request_prompt = word;
+     })->group("");  // --request
+    add_output(
+        c,
+        ".mp4 .mkv .webm .gif .png .safetensors (default: out.mp4). A .png name with %04d gives one picture a frame, "
+        "another .png a contact sheet, .safetensors the unclamped `frames`");
     seed(c, g.seed, "any whole number; the same seed gives the same video")->group("sampling");
-    auto* steps = count(c, "--steps", g.step_count, "sampling steps: more is slower and usually better", 1000)->group("sampling");
+    auto* steps =
+        count(c, "--steps", g.step_count, "sampling steps: more is slower and usually better", 1000)->group("sampling");
     numbers(c, "--sigmas", g.sigmas, 1e-9, 1, "a number above 0, at most 1 (a list looks like 1,0.75,0.5)",
-            "explicit noise levels instead of --steps, descending, for instance 1,0.75,0.5")->group("sampling")->excludes(steps);
+            "explicit noise levels instead of --steps, descending, for instance 1,0.75,0.5")
+        ->group("sampling")
+        ->excludes(steps);
     const char* bins = "; a comma list has one entry for each of --guidance-timesteps";
     numbers(c, "--guidance", g.guidance_scales, 0, 100, "a number from 0 to 100",
-            std::string("how strictly the prompt is followed; 1 switches guidance off") + bins)->group("sampling");
-    numbers(c, "--guidance-rescale", g.guidance_rescales, 0, 1, "a number from 0 to 1",
-            "tones down what strong guidance overdoes")->group("sampling");
-    numbers(c, "--guidance-timesteps", g.guidance_timesteps, 0, 1, "a number from 0 to 1",
-            "noise levels, descending, from which the entries of guidance lists hold")->group("sampling");
-    numbers(c, "--stg-scale", g.stg_scales, 0, 100, "a number from 0 to 100",
-            "spatio-temporal guidance: steadier shapes and motion for one more prediction a step")->group("sampling");
-    choice(c, "--stg-mode", g.stg_mode, [](const std::string& w) {
-      return w == "attention_values" || w == "attention_skip" || w == "residual" || w == "transformer_block";
-    }, "attention_values, attention_skip, residual, transformer_block", "what the perturbed prediction leaves out (default: attention_values)")
+            std::string("how strictly the prompt is followed; 1 switches guidance off") + bins)
         ->group("sampling");
-    text(c, "--skip-blocks", "LIST", g.skip_blocks, "transformer blocks it is left out of, for instance 19 or 11,25,35;22")->group("sampling");
-    c->add_flag("--cfg-star", g.cfg_star, "project the negative prediction on the positive one first")->group("sampling");
-    c->add_flag("--stochastic", g.stochastic, "fresh noise after every step, as some distilled models want")->group("sampling");
-    count(c, "--skip-first-steps", g.skip_first_steps, "leave out the first N steps; needs --input-video", 1000)->group("sampling");
+    numbers(c, "--guidance-rescale", g.guidance_rescales, 0, 1, "a number from 0 to 1",
+            "tones down what strong guidance overdoes")
+        ->group("sampling");
+    numbers(c, "--guidance-timesteps", g.guidance_timesteps, 0, 1, "a number from 0 to 1",
+            "noise levels, descending, from which the entries of guidance lists hold")
+        ->group("sampling");
+    numbers(c, "--stg-scale", g.stg_scales, 0, 100, "a number from 0 to 100",
+            "spatio-temporal guidance: steadier shapes and motion for one more prediction a step")
+        ->group("sampling");
+    choice(
+        c, "--stg-mode", g.stg_mode,
+        [](const std::string& w) {
+          return w == "attention_values" || w == "attention_skip" || w == "residual" || w == "transformer_block";
+        },
+        "attention_values, attention_skip, residual, transformer_block",
+        "what the perturbed prediction leaves out (default: attention_values)")
+        ->group("sampling");
+    text(c, "--skip-blocks", "LIST", g.skip_blocks,
+         "transformer blocks it is left out of, for instance 19 or 11,25,35;22")
+        ->group("sampling");
+    c->add_flag("--cfg-star", g.cfg_star, "project the negative prediction on the positive one first")
+        ->group("sampling");
+    c->add_flag("--stochastic", g.stochastic, "fresh noise after every step, as some distilled models want")
+        ->group("sampling");
+    count(c, "--skip-first-steps", g.skip_first_steps, "leave out the first N steps; needs --input-video", 1000)
+        ->group("sampling");
     count(c, "--skip-last-steps", g.skip_last_steps, "leave out the last N steps", 1000)->group("sampling");
-    c->add_option_function<std::string>("--negative", [&g](const std::string& word) { g.negative_prompt = word; }, "what not to show")
-        ->type_name("PROMPT")->take_last()->group("sampling");
-    text(c, "--preset", "NAME", g.preset, "one of the model's presets ('ltxv info MODEL' lists them)")->group("sampling");
+    c->add_option_function<std::string>(
+         "--negative", [&g](const std::string& word) { g.negative_prompt = word; }, "what not to show")
+        ->type_name("PROMPT")
+        ->take_last()
+        ->group("sampling");
+    text(c, "--preset", "NAME", g.preset, "one of the model's presets ('ltxv info MODEL' lists them)")
+        ->group("sampling");
     count(c, "--max-text-tokens", g.max_text_tokens, "longest prompt in tokens", 4096)->group("sampling");
     add_sizes(c);
     add_rate(c);
-    c->add_option("--condition", condition_words, "image, clip or .safetensors that the video contains from frame FRAME on; "
+    c->add_option("--condition", condition_words,
+                  "image, clip or .safetensors that the video contains from frame FRAME on; "
                   "STRENGTH 1 (the default) keeps it exactly. May be repeated")
-        ->type_name("PATH@FRAME[:STRENGTH]")->group("start from pictures")->take_all()->allow_extra_args(false);
-    text(c, "--image", "PATH", image_path, "the first frame: short for --condition PATH@0")->group("start from pictures");
-    real(c, "--image-noise-scale", g.image_noise_scale, 0, 1, "a number from 0 to 1", "noise added to given frames, for livelier motion")
+        ->type_name("PATH@FRAME[:STRENGTH]")
+        ->group("start from pictures")
+        ->take_all()
+        ->allow_extra_args(false);
+    text(c, "--image", "PATH", image_path, "the first frame: short for --condition PATH@0")
         ->group("start from pictures");
-    text(c, "--input-video", "PATH", g.input_video_path, "start from this video, image, or .safetensors with `frames` or `latents`")
+    real(c, "--image-noise-scale", g.image_noise_scale, 0, 1, "a number from 0 to 1",
+         "noise added to given frames, for livelier motion")
         ->group("start from pictures");
-    real(c, "--strength", g.strength, 0, 1, "a number from 0 to 1", "how much of the schedule runs on --input-video; 1 is all of it")
+    text(c, "--input-video", "PATH", g.input_video_path,
+         "start from this video, image, or .safetensors with `frames` or `latents`")
+        ->group("start from pictures");
+    real(c, "--strength", g.strength, 0, 1, "a number from 0 to 1",
+         "how much of the schedule runs on --input-video; 1 is all of it")
         ->group("start from pictures");
     add_decoder(c);
-    text(c, "--noise", "FILE", g.noise_path, "take every random draw by name from this .safetensors")->group("reproduce");
+    text(c, "--noise", "FILE", g.noise_path, "take every random draw by name from this .safetensors")
+        ->group("reproduce");
     text(c, "--save-noise", "FILE", g.save_noise_path, "write the random draws of this run")->group("reproduce");
-    text(c, "--save-latents", "FILE", g.save_latents_path, "write the denoised latents before decoding")->group("reproduce");
-    text(c, "--prompt-embeds", "FILE", g.prompt_embeds_path, "made by 'ltxv embed', instead of PROMPT")->group("reproduce");
-    text(c, "--negative-prompt-embeds", "FILE", g.negative_prompt_embeds_path, "made by 'ltxv embed', instead of --negative")
+    text(c, "--save-latents", "FILE", g.save_latents_path, "write the denoised latents before decoding")
         ->group("reproduce");
-    c->add_option_function<std::string>("--noise-kind", [&g](const std::string& word) {
-       if (word != "torch" && word != "torch_tokens") throw CLI::ValidationError("--noise-kind", "'" + word + "' is not one of torch, torch_tokens");
-       g.noise_kind = word == "torch" ? ltxv::noise_kind::torch : ltxv::noise_kind::torch_tokens;
-     }, "how noise follows from the seed: torch as diffusers draws it (the default), torch_tokens as the official code does")
-        ->type_name("NAME")->take_last()->group("reproduce");
-    text(c, "--request", "FILE", request_path, "options from a JSON file, as --print-request writes; options given here win")
+    text(c, "--prompt-embeds", "FILE", g.prompt_embeds_path, "made by 'ltxv embed', instead of PROMPT")
         ->group("reproduce");
-    c->add_flag("--print-request", options.print_request, "print every resolved value as JSON and stop")->group("reproduce");
+    text(c, "--negative-prompt-embeds", "FILE", g.negative_prompt_embeds_path,
+         "made by 'ltxv embed', instead of --negative")
+        ->group("reproduce");
+    c->add_option_function<std::string>(
+         "--noise-kind",
+         [&g](const std::string& word) {
+           if (word != "torch" && word != "torch_tokens")
+             throw CLI::ValidationError("--noise-kind", "'" + word + "' is not one of torch, torch_tokens");
+           g.noise_kind = word == "torch" ? ltxv::noise_kind::torch : ltxv::noise_kind::torch_tokens;
+         },
+         "how noise follows from the seed: torch as diffusers draws it (the default), torch_tokens as the official "
+         "code does")
+        ->type_name("NAME")
+        ->take_last()
+        ->group("reproduce");
+    text(c, "--request", "FILE", request_path,
+         "options from a JSON file, as --print-request writes; options given here win")
+        ->group("reproduce");
+    c->add_flag("--print-request", options.print_request, "print every resolved value as JSON and stop")
+        ->group("reproduce");
     add_model(c);
     add_general(c);
   }
   void add_others() {
-    auto* embed = add_command("embed", "Turn a prompt into embeddings: prompt_embeds [1,S,D] and prompt_attention_mask [1,S].");
+    auto* embed =
+        add_command("embed", "Turn a prompt into embeddings: prompt_embeds [1,S,D] and prompt_attention_mask [1,S].");
     add_input(embed, "PROMPT", "text; - reads it from standard input");
     add_output(embed, ".safetensors, required");
-    count(embed, "--max-text-tokens", options.generate.max_text_tokens, "longest prompt in tokens", 4096)->group("general");
+    count(embed, "--max-text-tokens", options.generate.max_text_tokens, "longest prompt in tokens", 4096)
+        ->group("general");
     add_model(embed);
     add_general(embed);
 
     auto* encode = add_command("encode", "Turn a video, an image or `frames` into normalised latents [1,C,T,H,W].");
     add_input(encode, "IN", "video, image, %04d sequence, or .safetensors with `frames` f32 [1,3,T,H,W] in [-1,1]");
     add_output(encode, ".safetensors, required");
-    count(encode, "--width", options.generate.width_px, "crop and resize to this width (default: as it is, cropped to the grid)", 16384)
+    count(encode, "--width", options.generate.width_px,
+          "crop and resize to this width (default: as it is, cropped to the grid)", 16384)
         ->group("size");
     count(encode, "--height", options.generate.height_px, "and this height", 16384)->group("size");
     count(encode, "--frames", options.generate.frame_count, "use at most the first N frames")->group("size");
@@ -225,7 +324,9 @@ struct Commands {
     add_rate(decode);
     add_decoder(decode);
     seed(decode, options.generate.seed, "of the decoder's own noise")->group("decoder");
-    text(decode, "--noise", "FILE", options.generate.noise_path, "take the decoder's random draws from this .safetensors")->group("decoder");
+    text(decode, "--noise", "FILE", options.generate.noise_path,
+         "take the decoder's random draws from this .safetensors")
+        ->group("decoder");
     add_model(decode);
     add_general(decode);
 
@@ -245,7 +346,7 @@ struct Commands {
   }
 };
 
-// ---- help -------------------------------------------------------------------------------------------------------------------------
+// Help pages.
 
 HelpPage page_of(CLI::App& app, const std::string& command) {
   HelpPage page;
@@ -261,7 +362,8 @@ HelpPage page_of(CLI::App& app, const std::string& command) {
   if (!words.rows.empty()) page.groups.push_back(words);
   if (command.empty()) {
     HelpPage::Group commands{"commands", {}};
-    for (const CLI::App* sub : app.get_subcommands({})) commands.rows.push_back({sub->get_name(), sub->get_description()});
+    for (const CLI::App* sub : app.get_subcommands({}))
+      commands.rows.push_back({sub->get_name(), sub->get_description()});
     page.groups.push_back(commands);
   }
   for (const std::string& name : app.get_groups()) {
@@ -279,7 +381,7 @@ HelpPage page_of(CLI::App& app, const std::string& command) {
   return page;
 }
 
-// ---- errors -----------------------------------------------------------------------------------------------------------------------
+// Errors.
 
 /// One line on words the parser could not place, with the nearest word that exists.
 std::string describe_extras(const CLI::App& app, const std::string& command, const std::vector<std::string>& extras) {
@@ -290,7 +392,8 @@ std::string describe_extras(const CLI::App& app, const std::string& command, con
       for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
     }
     const std::string bare = word.substr(0, word.find('='));
-    if (std::find(known.begin(), known.end(), bare) != known.end()) return bare + " must stand behind the command: ltxv " + command + " " + bare;
+    if (std::find(known.begin(), known.end(), bare) != known.end())
+      return bare + " must stand behind the command: ltxv " + command + " " + bare;
     const std::string near = closest_word(bare, known);
     return "unknown option " + bare + (near.empty() ? "" : "; did you mean " + near + "?");
   }
@@ -299,7 +402,8 @@ std::string describe_extras(const CLI::App& app, const std::string& command, con
     const std::string near = closest_word(word, known);
     return "unknown command '" + word + "'" + (near.empty() ? "" : "; did you mean " + near + "?");
   }
-  return "unexpected '" + word + "'" + (command == "generate" || command == "embed" ? "; put the prompt in quotes" : "");
+  return "unexpected '" + word + "'" +
+         (command == "generate" || command == "embed" ? "; put the prompt in quotes" : "");
 }
 
 ltxv::condition parse_condition(const std::string& word) {
@@ -372,7 +476,8 @@ Options parse_command_line(int argc, const char* const* argv) {
     }
     refuse_extras();
     if (c->show_version) throw TextRequested{"ltxv " + std::string(ltxv::version()) + "\n"};
-    if (c->options.command.empty()) throw UsageError("", "a command is missing: generate, embed, encode, decode or info");
+    if (c->options.command.empty())
+      throw UsageError("", "a command is missing: generate, embed, encode, decode or info");
     finish(*c);
   } catch (const CLI::CallForHelp&) {
     throw TextRequested{format_help(page_of(used(), name()), column_count(STDOUT_FILENO))};

@@ -1,12 +1,12 @@
-// --request: a JSON object whose keys are option names becomes words of the command line, so that both have the same rules.
+// --request: a JSON object whose keys are option names becomes words of the command line, so that both have the same
+// rules.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <map>
-#include <sstream>
-
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "options.h"
 
@@ -16,10 +16,14 @@ namespace {
 using nlohmann::json;
 
 /// Keys that --print-request writes under other names than the options have.
-const std::map<std::string, std::string> kOtherNames = {
-    {"negative_prompt", "negative"},     {"num_frames", "frames"},   {"frame_rate", "fps"},
-    {"num_inference_steps", "steps"},    {"guidance_scale", "guidance"}, {"conditions", "condition"},
-    {"prompt_embeds", "prompt-embeds"},  {"negative_prompt_embeds", "negative-prompt-embeds"}};
+const std::map<std::string, std::string> kOtherNames = {{"negative_prompt", "negative"},
+                                                        {"num_frames", "frames"},
+                                                        {"frame_rate", "fps"},
+                                                        {"num_inference_steps", "steps"},
+                                                        {"guidance_scale", "guidance"},
+                                                        {"conditions", "condition"},
+                                                        {"prompt_embeds", "prompt-embeds"},
+                                                        {"negative_prompt_embeds", "negative-prompt-embeds"}};
 /// Facts about a finished run that are not options.
 const char* const kIgnored[] = {"release", "computed", "ltxv_version"};
 
@@ -31,7 +35,8 @@ std::string scalar_word(const json& value, const std::string& key) {
 
 std::string condition_word(const json& item) {
   if (!item.is_object() || !item.contains("path") || !item["path"].is_string())
-    throw UsageError("generate", "--request: a condition is an object with path, frame and strength, found " + item.dump());
+    throw UsageError("generate",
+                     "--request: a condition is an object with path, frame and strength, found " + item.dump());
   std::string word = item["path"].get<std::string>() + "@" + item.value("frame", json(0)).dump();
   if (item.contains("strength")) word += ":" + item["strength"].dump();
   return word;
@@ -47,7 +52,8 @@ void add_option(const std::string& name, const std::string& value, std::vector<s
 }
 
 bool has_option(const std::vector<std::string>& words, const std::string& option) {
-  return std::any_of(words.begin(), words.end(), [&](const std::string& w) { return w == option || w.starts_with(option + "="); });
+  return std::any_of(words.begin(), words.end(),
+                     [&](const std::string& w) { return w == option || w.starts_with(option + "="); });
 }
 
 }  // namespace
@@ -55,7 +61,8 @@ bool has_option(const std::vector<std::string>& words, const std::string& option
 std::vector<std::string> read_request_file(const std::string& path, const std::vector<std::string>& words) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;
-  if (!file || !(content << file.rdbuf())) throw ltxv::error(LTXV_IO, "--request: cannot read '" + path + "': " + std::strerror(errno));
+  if (!file || !(content << file.rdbuf()))
+    throw ltxv::error(LTXV_IO, "--request: cannot read '" + path + "': " + std::strerror(errno));
   const json request = json::parse(content.str(), nullptr, /*allow_exceptions=*/false);
   if (!request.is_object()) throw ltxv::error(LTXV_IO, "--request: '" + path + "' is not a JSON object");
   const bool other_steps = has_option(words, "--steps");

@@ -1,4 +1,4 @@
-/* ltxv.h - text to video with the LTX-Video models. C99; usable from every language with a C foreign-function interface.
+/* ltxv.h - text to video with the LTX-Video models. C99; usable from every language that can call C.
  *
  *   #include <ltxv/ltxv.h>
  *
@@ -18,20 +18,24 @@
  *   ltxv_engine_free(engine);
  *
  * Rules that hold for every function
- * - Functions that can fail return a status and describe the failure in `error`, which the caller owns and which may be NULL. On
- *   failure every output handle is set to NULL, no file is left half-written, and the engine stays usable.
- * - No exception, abort, exit or print crosses this boundary. A required pointer that is NULL gives LTXV_INVALID_ARGUMENT.
+ * - Functions that can fail return a status and describe the failure in `error`, which the caller owns and which may
+ *   be NULL. On failure every output handle is set to NULL, no file is left half-written, and the engine stays usable.
+ * - No exception, abort, exit or print crosses this boundary. A required pointer that is NULL gives
+ *   LTXV_INVALID_ARGUMENT.
  * - Inputs are copied before a function returns. What this library hands out is freed with the matching _free.
  * - Strings are UTF-8 and end with NUL. Paths are bytes.
- * - Structs start with `struct_size`: set it to the struct's sizeof (the _init functions do). Fields are only ever appended. A
- *   smaller struct than this library knows is completed with zeros; a larger one is accepted if the part this library does not
- *   know is zero, else LTXV_UNSUPPORTED. Set `reserved` fields to 0.
- * - In option structs zero means "the preset's value". Where a zero must be asked for, set its LTXV_ZERO_ bit in `zero_fields`.
- * - Threads: different handles are independent. One engine may be used by several threads at once. A video, a tensors or a text
- *   handle may be read by several threads; functions marked "one thread" need the handle for themselves. No handle may be freed
- *   while another thread uses it.
- * - fork: after a process has opened an engine, its forked children (without exec) get LTXV_UNSUPPORTED instead of a hang.
+ * - Structs start with `struct_size`: set it to the struct's sizeof (the _init functions do). Fields are only ever
+ *   appended. A smaller struct than this library knows is completed with zeros; a larger one is accepted if the part
+ *   this library does not know is zero, else LTXV_UNSUPPORTED. Set `reserved` fields to 0.
+ * - In option structs zero means "the preset's value". Where a zero must be asked for, set its LTXV_ZERO_ bit in
+ *   `zero_fields`.
+ * - Threads: different handles are independent. One engine may be used by several threads at once. A video, a tensors
+ *   or a text handle may be read by several threads; functions marked "one thread" need the handle for themselves. No
+ *   handle may be freed while another thread uses it.
+ * - fork: after a process has opened an engine, its forked children (without exec) get LTXV_UNSUPPORTED instead of a
+ *   hang.
  */
+/* clang-format off: tables of comments are laid out by hand */
 #ifndef LTXV_LTXV_H
 #define LTXV_LTXV_H
 
@@ -51,7 +55,7 @@ extern "C" {
 #define LTXV_NOEXCEPT
 #endif
 
-/* ---- status, errors, version -------------------------------------------------------------------------------------------- */
+/* ---- status, errors, version --------------------------------------------------------------------------------- */
 
 /** 0, or a negative value below; values are never reused. Positive values are not failures. */
 typedef int32_t ltxv_status;
@@ -69,8 +73,8 @@ enum {
   LTXV_NUMERIC = -9           /* NaN or infinity in weights, latents or frames */
 };
 
-/** Written only on failure. `message` is one line that names the file, tensor or option, what was found and what is allowed.
- *  A struct_size of 0 counts as the size of this version, 512. */
+/** Written only on failure. `message` is one line that names the file, tensor or option, what was found and what is
+ *  allowed. A struct_size of 0 counts as the size of this version, 512. */
 typedef struct ltxv_error {
   uint32_t struct_size;
   ltxv_status status;
@@ -82,13 +86,13 @@ LTXV_API const char *ltxv_version(void) LTXV_NOEXCEPT;
 /** Grows when functions or fields are added. A program built against 3 runs with 3 or more. Any thread. */
 LTXV_API uint32_t ltxv_abi_version(void) LTXV_NOEXCEPT;
 #define LTXV_ABI_VERSION 1u
-/** One JSON object on this build: versions, compiler, devices, kernels chosen; everything a bug report needs. The text lives as
- *  long as the process. Any thread. */
+/** One JSON object on this build: versions, compiler, devices, kernels chosen; everything a bug report needs. The text
+ *  lives as long as the process. Any thread. */
 LTXV_API const char *ltxv_describe(void) LTXV_NOEXCEPT;
 /** "ok", "invalid argument", "cannot read or write", ... for a status; never NULL. Any thread. */
 LTXV_API const char *ltxv_status_text(ltxv_status status) LTXV_NOEXCEPT;
 
-/* ---- progress, log, cancel ---------------------------------------------------------------------------------------------- */
+/* ---- progress, log, cancel ----------------------------------------------------------------------------------- */
 
 enum {
   LTXV_STAGE_LOAD = 0,    /* reading weights */
@@ -108,15 +112,16 @@ typedef struct ltxv_progress {
   double elapsed_seconds; /* since the call began */
 } ltxv_progress;
 
-/** Called on the thread that made the call, between steps, without a lock held. Nonzero stops the run (LTXV_CANCELLED). Must not
- *  throw or longjmp, and must not call functions on the handle the run works on. */
+/** Called on the thread that made the call, between steps, without a lock held. Nonzero stops the run
+ *  (LTXV_CANCELLED). Must not throw or longjmp, and must not call functions on the handle the run works on. */
 typedef int32_t (*ltxv_progress_fn)(const ltxv_progress *progress, void *user_data);
 
 enum { LTXV_LOG_DEBUG = 0, LTXV_LOG_INFO = 1, LTXV_LOG_WARNING = 2 };
 /** One line without line feed, valid during the call. Same rules as ltxv_progress_fn. */
 typedef void (*ltxv_log_fn)(int32_t level, const char *message, void *user_data);
 
-/** A switch that stops the runs it was given to, looked at between steps, transformer blocks and tiles. Never re-armed. */
+/** A switch that stops the runs it was given to, looked at between steps, transformer blocks and tiles. Never
+ *  re-armed. */
 typedef struct ltxv_cancel ltxv_cancel;
 /** Errors: OUT_OF_MEMORY. Any thread. */
 LTXV_API ltxv_status ltxv_cancel_new(ltxv_cancel **out, ltxv_error *error) LTXV_NOEXCEPT;
@@ -125,7 +130,7 @@ LTXV_API void ltxv_cancel_trip(ltxv_cancel *cancel) LTXV_NOEXCEPT;
 /** Legal while runs that were given the switch still go on: they keep what they need. */
 LTXV_API void ltxv_cancel_free(ltxv_cancel *cancel) LTXV_NOEXCEPT;
 
-/* ---- text --------------------------------------------------------------------------------------------------------------- */
+/* ---- text ---------------------------------------------------------------------------------------------------- */
 
 /** Text made by the library. */
 typedef struct ltxv_text ltxv_text;
@@ -133,15 +138,16 @@ typedef struct ltxv_text ltxv_text;
 LTXV_API const char *ltxv_text_data(const ltxv_text *text) LTXV_NOEXCEPT;
 LTXV_API void ltxv_text_free(ltxv_text *text) LTXV_NOEXCEPT;
 
-/** One JSON object on what a model folder, model file or tensor file is: kind, release, parts, parameters, dtype, what is
- *  missing. `path` may be a bundled name. Reads headers only. Errors: IO, BAD_WEIGHTS, UNSUPPORTED. Any thread. */
+/** One JSON object on what a model folder, model file or tensor file is: kind, release, parts, parameters, dtype, what
+ *  is missing. `path` may be a bundled name. Reads headers only. Errors: IO, BAD_WEIGHTS, UNSUPPORTED. Any thread. */
 LTXV_API ltxv_status ltxv_inspect(const char *path, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
 
-/** Everything that can be known to fail about writing to `path` (unknown extension, folder missing or not writable, encoder
- *  missing) before a model is loaded. Writes nothing. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. Any thread. */
+/** Everything that can be known to fail about writing to `path` (unknown extension, folder missing or not writable,
+ *  encoder missing) before a model is loaded. Writes nothing. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. Any thread.
+ *  */
 LTXV_API ltxv_status ltxv_output_check(const char *path, ltxv_error *error) LTXV_NOEXCEPT;
 
-/* ---- tensors ------------------------------------------------------------------------------------------------------------ */
+/* ---- tensors ------------------------------------------------------------------------------------------------- */
 
 enum {
   LTXV_F32 = 1, LTXV_F64 = 2, LTXV_F16 = 3, LTXV_BF16 = 4,
@@ -151,8 +157,8 @@ enum {
 /** A set of named tensors in host memory. */
 typedef struct ltxv_tensors ltxv_tensors;
 
-/** From the library to the caller; set struct_size before the call. Everything pointed to is valid until the set is changed or
- *  freed. */
+/** From the library to the caller; set struct_size before the call. Everything pointed to is valid until the set is
+ *  changed or freed. */
 typedef struct ltxv_tensor_view {
   uint32_t struct_size;
   int32_t dtype;        /* LTXV_F32 ... */
@@ -166,7 +172,8 @@ typedef struct ltxv_tensor_view {
 
 /** An empty set. */
 LTXV_API ltxv_status ltxv_tensors_new(ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
-/** Every tensor of a .safetensors file. Errors: IO, BAD_WEIGHTS (a rule of the format broken), UNSUPPORTED (element type). */
+/** Every tensor of a .safetensors file. Errors: IO, BAD_WEIGHTS (a rule of the format broken), UNSUPPORTED (element
+ *  type). */
 LTXV_API ltxv_status ltxv_tensors_load(const char *path, ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
 /** Writes a .safetensors file, complete or not at all. Errors: IO. */
 LTXV_API ltxv_status ltxv_tensors_save(const ltxv_tensors *tensors, const char *path, ltxv_error *error) LTXV_NOEXCEPT;
@@ -178,21 +185,22 @@ LTXV_API ltxv_status ltxv_tensors_at(const ltxv_tensors *tensors, int32_t index,
 /** Errors: INVALID_ARGUMENT listing the names there are. */
 LTXV_API ltxv_status ltxv_tensors_get(const ltxv_tensors *tensors, const char *name, ltxv_tensor_view *out,
                                       ltxv_error *error) LTXV_NOEXCEPT;
-/** Adds a copy of row-major data, replacing a tensor of that name. `tensor`: dtype, rank (at most 8), shape, data, byte_count and
- *  name are read. One thread. Errors: INVALID_ARGUMENT (byte_count is not that of dtype and shape). */
-LTXV_API ltxv_status ltxv_tensors_add(ltxv_tensors *tensors, const ltxv_tensor_view *tensor, ltxv_error *error) LTXV_NOEXCEPT;
+/** Adds a copy of row-major data, replacing a tensor of that name. `tensor`: dtype, rank (at most 8), shape, data,
+ *  byte_count and name are read. One thread. Errors: INVALID_ARGUMENT (byte_count is not that of dtype and shape). */
+LTXV_API ltxv_status ltxv_tensors_add(ltxv_tensors *tensors, const ltxv_tensor_view *tensor,
+                                      ltxv_error *error) LTXV_NOEXCEPT;
 
 /** DLPack's exchange struct (dlpack.h, version 0.8), for numpy, torch, jax and others. Not owned by this header. */
 struct DLManagedTensor;
 /** Shares a tensor without a copy; it outlives the set. The receiver calls (*out)->deleter(*out) once. */
-LTXV_API ltxv_status ltxv_tensors_export_dlpack(const ltxv_tensors *tensors, const char *name, struct DLManagedTensor **out,
-                                                ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API ltxv_status ltxv_tensors_export_dlpack(const ltxv_tensors *tensors, const char *name,
+                                                struct DLManagedTensor **out, ltxv_error *error) LTXV_NOEXCEPT;
 /** Adds a copy of a host tensor; the caller keeps `tensor` and its duty to call the deleter. One thread. */
-LTXV_API ltxv_status ltxv_tensors_import_dlpack(ltxv_tensors *tensors, const char *name, const struct DLManagedTensor *tensor,
-                                                ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API ltxv_status ltxv_tensors_import_dlpack(ltxv_tensors *tensors, const char *name,
+                                                const struct DLManagedTensor *tensor, ltxv_error *error) LTXV_NOEXCEPT;
 LTXV_API void ltxv_tensors_free(ltxv_tensors *tensors) LTXV_NOEXCEPT;
 
-/* ---- engine ------------------------------------------------------------------------------------------------------------- */
+/* ---- engine -------------------------------------------------------------------------------------------------- */
 
 /** One model: configs, tokenizer, weights. Weights are read when a stage first needs them. */
 typedef struct ltxv_engine ltxv_engine;
@@ -207,15 +215,16 @@ typedef struct ltxv_engine_options {
   const char *transformer;
   const char *device;       /* "auto", "cpu", "cuda", "cuda:1"; NULL: "auto" */
   const char *dtype;        /* "auto", "fp32", "bf16", "fp16"; NULL: "auto" */
-  uint32_t copy_files;      /* nonzero: read weights into memory instead of mapping the files (a mapped file must not be cut) */
+  uint32_t copy_files;      /* nonzero: read weights into memory; a file that is mapped instead must not be cut */
   uint32_t reserved;
 } ltxv_engine_options;
 
 /** Reads configs and headers and checks that the parts belong together. `options` may be NULL. Any thread.
  *  Errors: INVALID_ARGUMENT, IO, BAD_WEIGHTS, UNSUPPORTED, DEVICE, OUT_OF_MEMORY. */
-LTXV_API ltxv_status ltxv_engine_open(const ltxv_engine_options *options, ltxv_engine **out, ltxv_error *error) LTXV_NOEXCEPT;
-/** One JSON object: model, release, parts with files, parameters and dtype, device, compute dtype, threads. Valid until the
- *  engine is freed; NULL for NULL. Any thread. */
+LTXV_API ltxv_status ltxv_engine_open(const ltxv_engine_options *options, ltxv_engine **out,
+                                      ltxv_error *error) LTXV_NOEXCEPT;
+/** One JSON object: model, release, parts with files, parameters and dtype, device, compute dtype, threads. Valid
+ *  until the engine is freed; NULL for NULL. Any thread. */
 LTXV_API const char *ltxv_engine_describe(const ltxv_engine *engine) LTXV_NOEXCEPT;
 
 /** What a caller needs to ask for sizes the model can make; set struct_size before the call. */
@@ -232,10 +241,11 @@ typedef struct ltxv_engine_properties {
   double guidance_scale;
   uint64_t seed;
 } ltxv_engine_properties;
-LTXV_API ltxv_status ltxv_engine_info(const ltxv_engine *engine, ltxv_engine_properties *out, ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API ltxv_status ltxv_engine_info(const ltxv_engine *engine, ltxv_engine_properties *out,
+                                      ltxv_error *error) LTXV_NOEXCEPT;
 LTXV_API void ltxv_engine_free(ltxv_engine *engine) LTXV_NOEXCEPT;
 
-/* ---- generate ----------------------------------------------------------------------------------------------------------- */
+/* ---- generate ------------------------------------------------------------------------------------------------ */
 
 /** A finished clip in host memory. */
 typedef struct ltxv_video ltxv_video;
@@ -269,7 +279,7 @@ typedef struct ltxv_condition {
 
 typedef struct ltxv_generate_options {
   uint32_t struct_size;
-  int32_t frame_count;          /* counts off the model's grid are computed larger, then cropped; so are width and height */
+  int32_t frame_count;          /* off the model's grid: computed larger, then cropped; so are width and height */
   int32_t width_px;
   int32_t height_px;
   double seconds;               /* instead of frame_count */
@@ -300,8 +310,8 @@ typedef struct ltxv_generate_options {
   ltxv_log_fn on_log;
   void *user_data;
   const ltxv_cancel *cancel;
-  /* Guidance that changes with the noise level: a list holds one entry, or one for each of guidance_timesteps (descending in
-   * [0,1]). A step takes the first entry whose timestep is not above its sigma, or the last one. */
+  /* Guidance that changes with the noise level: a list holds one entry, or one for each of guidance_timesteps
+   * (descending in [0,1]). A step takes the first entry whose timestep is not above its sigma, or the last one. */
   const double *guidance_timesteps;
   const double *guidance_scales;   /* instead of guidance_scale */
   const double *guidance_rescales; /* instead of guidance_rescale; with spatio-temporal guidance 1 switches it off */
@@ -311,24 +321,26 @@ typedef struct ltxv_generate_options {
   int32_t guidance_rescale_count;
   int32_t stg_scale_count;
   const char *stg_mode;            /* "attention_values" (NULL), "attention_skip", "residual", "transformer_block" */
-  const char *skip_blocks;         /* blocks that the perturbed prediction changes: "11,25,35;22,35" (bins apart by ';') */
+  const char *skip_blocks;         /* blocks the perturbed prediction changes: "11,25,35;22,35" (one list a bin) */
   uint32_t cfg_star;               /* nonzero: project the negative prediction on the positive one first */
   uint32_t stochastic;             /* nonzero: fresh noise after every step, as some distilled models want */
   int32_t skip_first_steps;        /* cut from the schedule; the first ones only with input_video_path */
   int32_t skip_last_steps;
-  const char *input_video_path;    /* video, image or .safetensors (`frames` or `latents`) to start from instead of noise */
+  const char *input_video_path;    /* video, image or .safetensors (`frames`, `latents`) to start from */
   double strength;                 /* how much of the schedule runs on it; 0 is 1 without LTXV_ZERO_STRENGTH */
 } ltxv_generate_options;
 
-/** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out (ltxv_video_free).
- *  Errors: INVALID_ARGUMENT (before any heavy work), IO, BAD_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY, DEVICE, NUMERIC, CANCELLED. */
+/** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out
+ *  (ltxv_video_free). Errors: INVALID_ARGUMENT (before any heavy work), IO, BAD_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY,
+ *  DEVICE, NUMERIC, CANCELLED. */
 LTXV_API ltxv_status ltxv_generate(ltxv_engine *engine, const ltxv_generate_options *options, ltxv_video **out,
                                    ltxv_error *error) LTXV_NOEXCEPT;
-/** What ltxv_generate would do, as one JSON object with every value filled in. Quick. Any thread. Errors: as ltxv_generate. */
+/** What ltxv_generate would do, as one JSON object with every value filled in. Quick. Any thread. Errors: as
+ *  ltxv_generate. */
 LTXV_API ltxv_status ltxv_generate_resolve(ltxv_engine *engine, const ltxv_generate_options *options, ltxv_text **out,
                                            ltxv_error *error) LTXV_NOEXCEPT;
 
-/* ---- the stages one by one ---------------------------------------------------------------------------------------------- */
+/* ---- the stages one by one ----------------------------------------------------------------------------------- */
 
 typedef struct ltxv_embed_options {
   uint32_t struct_size;
@@ -351,14 +363,14 @@ typedef struct ltxv_encode_options {
   void *user_data;
   const ltxv_cancel *cancel;
 } ltxv_encode_options;
-/** VAE encoder alone: `frames` f32 [1,3,T,H,W] in [-1,1] on the model's grid -> `latents` f32 [1,C,T,H,W], normalised posterior
- *  mean. `options` may be NULL. Any thread. */
+/** VAE encoder alone: `frames` f32 [1,3,T,H,W] in [-1,1] on the model's grid -> `latents` f32 [1,C,T,H,W], normalised
+ *  posterior mean. `options` may be NULL. Any thread. */
 LTXV_API ltxv_status ltxv_encode(ltxv_engine *engine, const ltxv_tensors *frames, const ltxv_encode_options *options,
                                  ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
 
 typedef struct ltxv_decode_options {
   uint32_t struct_size;
-  uint32_t zero_fields;     /* LTXV_ZERO_DECODE_TIMESTEP, LTXV_ZERO_DECODE_NOISE_SCALE (seed 0 needs no bit: 0 is the default) */
+  uint32_t zero_fields;     /* LTXV_ZERO_DECODE_TIMESTEP, LTXV_ZERO_DECODE_NOISE_SCALE; seed 0 needs no bit */
   double decode_timestep;   /* used by models with a timestep-conditioned decoder */
   double decode_noise_scale;
   uint64_t seed;
@@ -373,13 +385,13 @@ typedef struct ltxv_decode_options {
 LTXV_API ltxv_status ltxv_decode(ltxv_engine *engine, const ltxv_tensors *latents, const ltxv_decode_options *options,
                                  ltxv_video **out, ltxv_error *error) LTXV_NOEXCEPT;
 
-/* ---- video -------------------------------------------------------------------------------------------------------------- */
+/* ---- video --------------------------------------------------------------------------------------------------- */
 
-/** Reads an image, clip, `%04d` sequence or .safetensors (`frames`). Width and height both 0: as they are; both given: cropped
- *  around the centre to that aspect, then resized. frame_count: at most the first so many, 0: all. Any thread.
+/** Reads an image, clip, `%04d` sequence or .safetensors (`frames`). Width and height both 0: as they are; both given:
+ *  cropped around the centre to that aspect, then resized. frame_count: at most the first so many, 0: all. Any thread.
  *  Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. */
-LTXV_API ltxv_status ltxv_read_frames(const char *path, int32_t width_px, int32_t height_px, int32_t frame_count, ltxv_video **out,
-                                      ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API ltxv_status ltxv_read_frames(const char *path, int32_t width_px, int32_t height_px, int32_t frame_count,
+                                      ltxv_video **out, ltxv_error *error) LTXV_NOEXCEPT;
 /** A clip from `frames` f32 [1,3,T,H,W] in [-1,1], for instance to write it. Errors: INVALID_ARGUMENT. */
 LTXV_API ltxv_status ltxv_video_new(const ltxv_tensors *frames, double frames_per_second, ltxv_video **out,
                                     ltxv_error *error) LTXV_NOEXCEPT;
@@ -392,7 +404,8 @@ typedef struct ltxv_video_properties {
   int32_t height_px;
   double frames_per_second;
 } ltxv_video_properties;
-LTXV_API ltxv_status ltxv_video_info(const ltxv_video *video, ltxv_video_properties *out, ltxv_error *error) LTXV_NOEXCEPT;
+LTXV_API ltxv_status ltxv_video_info(const ltxv_video *video, ltxv_video_properties *out,
+                                     ltxv_error *error) LTXV_NOEXCEPT;
 
 /** One picture: rows from top to bottom, 3 bytes (red, green, blue) a pixel. Set struct_size before the call. */
 typedef struct ltxv_frame {
@@ -408,11 +421,11 @@ typedef struct ltxv_frame {
 LTXV_API ltxv_status ltxv_video_next_frame(ltxv_video *video, ltxv_frame *out, ltxv_error *error) LTXV_NOEXCEPT;
 /** The next call of ltxv_video_next_frame gives the first picture again. One thread. */
 LTXV_API ltxv_status ltxv_video_rewind(ltxv_video *video, ltxv_error *error) LTXV_NOEXCEPT;
-/** `frames` f32 [1,3,T,H,W], before clamping to [-1,1], and `latents` f32 [1,C,T,H,W] where the clip was generated. Shares the
- *  memory of the video and outlives it. */
+/** `frames` f32 [1,3,T,H,W], before clamping to [-1,1], and `latents` f32 [1,C,T,H,W] where the clip was generated.
+ *  Shares the memory of the video and outlives it. */
 LTXV_API ltxv_status ltxv_video_tensors(const ltxv_video *video, ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
-/** One JSON object: prompt, seed, every setting, model, version; the same that is stored in files. Valid until ltxv_video_free;
- *  NULL for NULL. */
+/** One JSON object: prompt, seed, every setting, model, version; the same that is stored in files. Valid until
+ *  ltxv_video_free; NULL for NULL. */
 LTXV_API const char *ltxv_video_metadata(const ltxv_video *video) LTXV_NOEXCEPT;
 
 typedef struct ltxv_write_options {
@@ -424,13 +437,14 @@ typedef struct ltxv_write_options {
   void *user_data;
   const ltxv_cancel *cancel;
 } ltxv_write_options;
-/** Writes a file by extension: .mp4 .mkv .webm .gif .png (`%04d`: one file a frame, else a contact sheet) .safetensors. The file
- *  is complete or absent. `options` may be NULL. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED, CANCELLED. */
+/** Writes a file by extension: .mp4 .mkv .webm .gif .png (`%04d`: one file a frame, else a contact sheet)
+ *  .safetensors. The file is complete or absent. `options` may be NULL. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED,
+ *  CANCELLED. */
 LTXV_API ltxv_status ltxv_video_write(const ltxv_video *video, const char *path, const ltxv_write_options *options,
                                       ltxv_error *error) LTXV_NOEXCEPT;
 LTXV_API void ltxv_video_free(ltxv_video *video) LTXV_NOEXCEPT;
 
-/* ---- initialisers: inline, so that they record the sizeof the caller was compiled with ---------------------------------- */
+/* ---- initialisers: inline, so that they record the sizeof the caller was compiled with ----------------------- */
 
 #ifdef __cplusplus
 #define LTXV_DEFINE_INIT(type)    \

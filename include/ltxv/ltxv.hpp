@@ -1,13 +1,13 @@
-// ltxv.hpp - C++20 over the C ABI of ltxv.h: handles that free themselves, exceptions, option structs with designated initialisers.
-// Header only; needs neither LibTorch nor anything else at compile time.
+// ltxv.hpp - C++20 over the C ABI of ltxv.h: handles that free themselves, exceptions, option structs with designated
+// initialisers. Header only; needs neither LibTorch nor anything else at compile time.
 //
 //   ltxv::engine engine({.model = "shapes"});
-//   ltxv::video video = engine.generate({.prompt = "a red circle moves to the right on a black background", .seed = 7});
-//   video.write("out.mp4");
-//   for (const ltxv::frame& frame : video) show(frame.rgb, frame.width_px, frame.height_px);
+//   ltxv::video video = engine.generate({.prompt = "a red circle moves to the right on a black background", .seed =
+//   7}); video.write("out.mp4"); for (const ltxv::frame& frame : video) show(frame.rgb, frame.width_px,
+//   frame.height_px);
 //
-// Every failure throws ltxv::error. Thread rules are those of ltxv.h. An exception thrown by a callback stops the run and comes out
-// of the call that made it.
+// Every failure throws ltxv::error. Thread rules are those of ltxv.h. An exception thrown by a callback stops the run
+// and comes out of the call that made it.
 #ifndef LTXV_LTXV_HPP
 #define LTXV_LTXV_HPP
 
@@ -137,7 +137,8 @@ class hook_bridge {
     if (self.thrown_) return 1;
     try {
       if (!self.hooks_.on_progress) return 0;
-      return self.hooks_.on_progress({static_cast<stage>(p->stage), p->step, p->step_count, p->elapsed_seconds}) ? 0 : 1;
+      return self.hooks_.on_progress({static_cast<stage>(p->stage), p->step, p->step_count, p->elapsed_seconds}) ? 0
+                                                                                                                 : 1;
     } catch (...) {
       self.thrown_ = std::current_exception();
       return 1;
@@ -170,7 +171,8 @@ struct tensor_view {
   std::span<const T> as() const {
     size_t count = 1;
     for (const int64_t size : shape) count *= static_cast<size_t>(size);
-    if (count * sizeof(T) != bytes.size()) throw error(LTXV_INVALID_ARGUMENT, "element size does not fit tensor '" + std::string(name) + "'");
+    if (count * sizeof(T) != bytes.size())
+      throw error(LTXV_INVALID_ARGUMENT, "element size does not fit tensor '" + std::string(name) + "'");
     return {reinterpret_cast<const T*>(bytes.data()), count};
   }
 };
@@ -228,7 +230,10 @@ class tensors {
 
  private:
   static tensor_view view(const ltxv_tensor_view& v) {
-    return {v.name, v.dtype, {v.shape, static_cast<size_t>(v.rank)}, {static_cast<const std::byte*>(v.data), static_cast<size_t>(v.byte_count)}};
+    return {v.name,
+            v.dtype,
+            {v.shape, static_cast<size_t>(v.rank)},
+            {static_cast<const std::byte*>(v.data), static_cast<size_t>(v.byte_count)}};
   }
   detail::handle<ltxv_tensors, ltxv_tensors_free> handle_;
 };
@@ -285,8 +290,9 @@ class video {
   std::optional<ltxv::frame> next() {
     ltxv_frame raw = ltxv_frame_init();
     if (detail::call(ltxv_video_next_frame, get(), &raw) == LTXV_END) return std::nullopt;
-    return ltxv::frame{raw.index,        raw.width_px,     raw.height_px,
-                       raw.stride_bytes, raw.time_seconds, {raw.rgb, static_cast<size_t>(raw.stride_bytes * raw.height_px)}};
+    return ltxv::frame{raw.index,        raw.width_px,
+                       raw.height_px,    raw.stride_bytes,
+                       raw.time_seconds, {raw.rgb, static_cast<size_t>(raw.stride_bytes * raw.height_px)}};
   }
 
   /// Single pass over the pictures, from the first.
@@ -324,7 +330,7 @@ struct engine_options {
   std::string model = {};  ///< empty: the bundled "shapes"
   std::string text_encoder = {}, tokenizer = {}, vae = {}, transformer = {};
   std::string device = {}, dtype = {};  ///< empty: "auto"
-  int32_t thread_count = 0;   ///< 0: physical cores
+  int32_t thread_count = 0;             ///< 0: physical cores
   bool copy_files = false;
 };
 

@@ -16,8 +16,8 @@ std::optional<T> given(T value, uint32_t zero_fields, uint32_t bit) {
 }
 
 void check_zero_fields(uint32_t zero_fields, uint32_t known, const char* what) {
-  LTXV_REQUIRE(Unsupported, (zero_fields & ~known) == 0, what, ": zero_fields has bits this library does not know: ",
-               zero_fields & ~known);
+  LTXV_REQUIRE(Unsupported, (zero_fields & ~known) == 0, what,
+               ": zero_fields has bits this library does not know: ", zero_fields & ~known);
 }
 
 ConditionItem condition_item(const ltxv_condition& c) {
@@ -34,8 +34,8 @@ NoiseKind noise_kind(int32_t kind) {
 }
 
 std::vector<double> number_list(const double* values, int32_t count, const char* name) {
-  LTXV_CHECK(count >= 0 && (count == 0) == (values == nullptr), name, " and its count go together: the count is ", count, ", the list is ",
-             values ? "given" : "NULL");
+  LTXV_CHECK(count >= 0 && (count == 0) == (values == nullptr), name, " and its count go together: the count is ",
+             count, ", the list is ", values ? "given" : "NULL");
   return count > 0 ? std::vector<double>(values, values + count) : std::vector<double>();
 }
 
@@ -52,8 +52,8 @@ std::vector<std::vector<int64_t>> block_lists(const char* words) {
     }
     int64_t block = 0;
     const auto [end, problem] = std::from_chars(at, words + std::strlen(words), block);
-    LTXV_CHECK(problem == std::errc() && (*end == 0 || *end == ';' || (*end == ',' && end[1] != 0 && end[1] != ';')), "skip-blocks \"",
-               words, "\" is not a list like 11,25;22");
+    LTXV_CHECK(problem == std::errc() && (*end == 0 || *end == ';' || (*end == ',' && end[1] != 0 && end[1] != ';')),
+               "skip-blocks \"", words, "\" is not a list like 11,25;22");
     bins.back().push_back(block);
     at = *end == ',' ? end + 1 : end;
   }
@@ -76,12 +76,15 @@ void read_guidance(const ltxv_generate_options& o, Request& r) {
 }
 
 Request to_request(const ltxv_generate_options& o) {
-  constexpr uint32_t kKnownZeros = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_SCALE | LTXV_ZERO_GUIDANCE_RESCALE | LTXV_ZERO_IMAGE_NOISE_SCALE |
-                                   LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_STRENGTH;
+  constexpr uint32_t kKnownZeros = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_SCALE | LTXV_ZERO_GUIDANCE_RESCALE |
+                                   LTXV_ZERO_IMAGE_NOISE_SCALE | LTXV_ZERO_DECODE_TIMESTEP |
+                                   LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_STRENGTH;
   check_zero_fields(o.zero_fields, kKnownZeros, "generate options");
-  LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr, "prompt is NULL, and prompt_embeds_path is not given");
-  LTXV_CHECK(o.sigma_count >= 0 && (o.sigma_count == 0) == (o.sigmas == nullptr), "sigmas and sigma_count go together: sigma_count is ",
-             o.sigma_count, ", sigmas is ", o.sigmas ? "given" : "NULL");
+  LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr,
+             "prompt is NULL, and prompt_embeds_path is not given");
+  LTXV_CHECK(o.sigma_count >= 0 && (o.sigma_count == 0) == (o.sigmas == nullptr),
+             "sigmas and sigma_count go together: sigma_count is ", o.sigma_count, ", sigmas is ",
+             o.sigmas ? "given" : "NULL");
   Request r;
   if (o.prompt) r.prompt = utf8(o.prompt, "prompt");
   if (o.negative_prompt) r.negative_prompt = utf8(o.negative_prompt, "negative_prompt");
@@ -99,7 +102,8 @@ Request to_request(const ltxv_generate_options& o) {
   r.seed = given(o.seed, o.zero_fields, LTXV_ZERO_SEED);
   r.noise_kind = noise_kind(o.noise_kind);
   r.max_text_tokens = o.max_text_tokens;
-  for (const ltxv_condition& c : read_array(o.conditions, o.condition_count, "conditions")) r.conditions.push_back(condition_item(c));
+  for (const ltxv_condition& c : read_array(o.conditions, o.condition_count, "conditions"))
+    r.conditions.push_back(condition_item(c));
   r.image_noise_scale = given(o.image_noise_scale, o.zero_fields, LTXV_ZERO_IMAGE_NOISE_SCALE);
   r.decode_timestep = given(o.decode_timestep, o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP);
   r.decode_noise_scale = given(o.decode_noise_scale, o.zero_fields, LTXV_ZERO_DECODE_NOISE_SCALE);
@@ -120,7 +124,8 @@ EngineOptions to_engine_options(const ltxv_engine_options& o) {
   e.transformer = path_or_empty(o.transformer);
   if (o.device) e.device = o.device;
   if (o.dtype) e.dtype = o.dtype;
-  LTXV_CHECK(o.thread_count >= 0 && o.thread_count <= 1024, "thread_count is ", o.thread_count, ", allowed are 1 to 1024, or 0");
+  LTXV_CHECK(o.thread_count >= 0 && o.thread_count <= 1024, "thread_count is ", o.thread_count,
+             ", allowed are 1 to 1024, or 0");
   e.thread_count = o.thread_count;
   e.copy_files = o.copy_files != 0;
   return e;
@@ -181,7 +186,8 @@ void ltxv_engine_free(ltxv_engine* engine) noexcept {
   if (!is_forked_child()) delete engine;
 }
 
-ltxv_status ltxv_generate(ltxv_engine* engine, const ltxv_generate_options* options, ltxv_video** out, ltxv_error* error) noexcept {
+ltxv_status ltxv_generate(ltxv_engine* engine, const ltxv_generate_options* options, ltxv_video** out,
+                          ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
     ltxv::Engine& usable_engine = usable(engine);
@@ -204,19 +210,21 @@ ltxv_status ltxv_generate_resolve(ltxv_engine* engine, const ltxv_generate_optio
   });
 }
 
-ltxv_status ltxv_embed(ltxv_engine* engine, const ltxv_embed_options* options, ltxv_tensors** out, ltxv_error* error) noexcept {
+ltxv_status ltxv_embed(ltxv_engine* engine, const ltxv_embed_options* options, ltxv_tensors** out,
+                       ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
     ltxv::Engine& usable_engine = usable(engine);
     const auto o = read_versioned(require(options, "options"), "embed options");
     LTXV_CHECK(o.max_text_tokens >= 0, "max_text_tokens is ", o.max_text_tokens, ", allowed is 1 or more, or 0");
     const auto embeds = usable_engine.embed(utf8(o.prompt, "prompt"), o.max_text_tokens, run_hooks(o));
-    *out = new ltxv_tensors{{{"prompt_embeds", embeds.embeds.contiguous()}, {"prompt_attention_mask", embeds.mask.contiguous()}}};
+    *out = new ltxv_tensors{
+        {{"prompt_embeds", embeds.embeds.contiguous()}, {"prompt_attention_mask", embeds.mask.contiguous()}}};
   });
 }
 
-ltxv_status ltxv_encode(ltxv_engine* engine, const ltxv_tensors* frames, const ltxv_encode_options* options, ltxv_tensors** out,
-                        ltxv_error* error) noexcept {
+ltxv_status ltxv_encode(ltxv_engine* engine, const ltxv_tensors* frames, const ltxv_encode_options* options,
+                        ltxv_tensors** out, ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
     ltxv::Engine& usable_engine = usable(engine);
@@ -225,22 +233,25 @@ ltxv_status ltxv_encode(ltxv_engine* engine, const ltxv_tensors* frames, const l
   });
 }
 
-ltxv_status ltxv_decode(ltxv_engine* engine, const ltxv_tensors* latents, const ltxv_decode_options* options, ltxv_video** out,
-                        ltxv_error* error) noexcept {
+ltxv_status ltxv_decode(ltxv_engine* engine, const ltxv_tensors* latents, const ltxv_decode_options* options,
+                        ltxv_video** out, ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
     ltxv::Engine& usable_engine = usable(engine);
     const auto o = read_versioned(options, "decode options");
-    check_zero_fields(o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_SEED, "decode options");
+    check_zero_fields(o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_SEED,
+                      "decode options");
     const at::Tensor& input = find_tensor(*require(latents, "latents"), "latents");
-    const double rate = o.frames_per_second == 0 ? usable_engine.spec().preset("").frames_per_second : o.frames_per_second;
+    const double rate =
+        o.frames_per_second == 0 ? usable_engine.spec().preset("").frames_per_second : o.frames_per_second;
     LTXV_CHECK(rate > 0 && rate <= 1000, "frames_per_second is ", rate, ", allowed is more than 0, at most 1000");
     const auto check = [](double value, const char* name) {
       LTXV_CHECK(value >= 0 && value <= 1, name, " is ", value, ", allowed are 0 to 1");
       return value;
     };
     ltxv::DecodeRequest request;
-    if (const auto t = given(o.decode_timestep, o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP)) request.timestep = check(*t, "decode_timestep");
+    if (const auto t = given(o.decode_timestep, o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP))
+      request.timestep = check(*t, "decode_timestep");
     if (const auto s = given(o.decode_noise_scale, o.zero_fields, LTXV_ZERO_DECODE_NOISE_SCALE))
       request.noise_scale = check(*s, "decode_noise_scale");
     request.seed = o.seed;
