@@ -7,21 +7,15 @@
 namespace ltxv::vae {
 namespace {
 
-constexpr double kPixelNormEps = 1e-8;
 constexpr double kLayerNormEps = 1e-6;
 
-at::Tensor pad_time(const at::Tensor& x, TimePadding mode) {
-  const at::Tensor first = x.narrow(2, 0, 1);
-  if (mode == TimePadding::causal) return at::cat({first, first, x}, 2);
-  return at::cat({first, x, x.narrow(2, x.size(2) - 1, 1)}, 2);
-}
-
-/// Rows of a [B,rows*C] modulation table, each [B,C] f32.
+/// The rows of a modulation table plus an embedding [B,rows*C], each [B,C] f32.
 std::vector<at::Tensor> modulation(const at::Tensor& table, const at::Tensor& embedding) {
   if (!table.defined()) return std::vector<at::Tensor>(4);
   const int64_t rows = table.size(0), channels = table.size(1);
   // The sum is made in the compute type, as the reference does; the norm that uses it works in f32.
-  return (table + embedding.view({-1, rows, channels})).to(at::kFloat).unbind(1);
+  const at::Tensor sums = (table + embedding.view({-1, rows, channels})).to(at::kFloat);
+  return sums.transpose(0, 1).contiguous().unbind(0);
 }
 
 class ResidualBlock {
@@ -41,18 +35,18 @@ class ResidualBlock {
     }
   }
 
-  at::Tensor operator()(const at::Tensor& x, const at::Tensor& embedding, const Pass& pass) const {
+  at::Tensor operator()(at::Tensor x, const at::Tensor& embedding, const Pass& pass) const {
     const auto m = modulation(table_, embedding);  // shift1, scale1, shift2, scale2
-    at::Tensor h = conv1_(norm_modulate_silu(x, m[0], m[1]));
+    at::Tensor h = conv1_.normed(x, m[0], m[1], {}, pass);
     add_noise_(h, noise_scale1_, pass);
-    h = conv2_(norm_modulate_silu(h, m[2], m[3]));
+    if (shortcut_weight_.defined()) x = shortcut(x);
+    h = conv2_.normed(h, m[2], m[3], x, pass);
     add_noise_(h, noise_scale2_, pass);
-    return h.add_(shortcut(x));
+    return h;
   }
 
  private:
   at::Tensor shortcut(const at::Tensor& x) const {
-    if (!shortcut_weight_.defined()) return x;
     const int64_t in = x.size(1);
     const at::Tensor rows = at::layer_norm(x.movedim(1, -1), {in}, norm_weight_, norm_bias_, kLayerNormEps);
     return at::linear(rows, shortcut_weight_.view({-1, in}), shortcut_bias_).movedim(-1, 1);
@@ -79,14 +73,13 @@ class ResidualBlocks : public Block {
       blocks_.emplace_back(at / "res_blocks" / i, b.in_channels, b.in_channels, conv, timestep_conditioning, b.inject_noise);
     }
   }
-  at::Tensor operator()(const at::Tensor& x, const Pass& pass) const override {
+  at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
     const at::Tensor embedding = embedder_ ? (*embedder_)(pass.timestep) : at::Tensor();
-    at::Tensor h = x;
     for (const ResidualBlock& block : blocks_) {
       pass.run->check_cancelled();
-      h = block(h, embedding, pass);
+      x = block(std::move(x), embedding, pass);
     }
-    return h;
+    return x;
   }
 
  private:
@@ -98,7 +91,7 @@ class WidthChange : public Block {
  public:
   WidthChange(const Scope& at, const VaeBlock& b, const ConvOptions& conv)
       : block_(at, b.in_channels, b.out_channels, conv, /*timestep_conditioning=*/false, b.inject_noise) {}
-  at::Tensor operator()(const at::Tensor& x, const Pass& pass) const override { return block_(x, {}, pass); }
+  at::Tensor operator()(at::Tensor x, const Pass& pass) const override { return block_(std::move(x), {}, pass); }
 
  private:
   ResidualBlock block_;
@@ -108,7 +101,7 @@ class StridedConv : public Block {
  public:
   StridedConv(const Scope& at, const VaeBlock& b, ConvOptions conv)
       : conv_(at, b.in_channels, b.out_channels, (conv.stride = vae_block_stride(b), conv)) {}
-  at::Tensor operator()(const at::Tensor& x, const Pass&) const override { return conv_(x); }
+  at::Tensor operator()(at::Tensor x, const Pass& pass) const override { return conv_(x, pass); }
 
  private:
   Conv3d conv_;
@@ -119,12 +112,12 @@ class SpaceToDepth : public Block {
   SpaceToDepth(const Scope& at, const VaeBlock& b, const ConvOptions& conv)
       : stride_(vae_block_stride(b)),
         conv_(at / "conv", b.in_channels, b.out_channels / (stride_[0] * stride_[1] * stride_[2]), conv) {}
-  at::Tensor operator()(const at::Tensor& x_in, const Pass&) const override {
+  at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
     // A second first frame makes 8k+1 frames divisible by two.
-    const at::Tensor x = stride_[0] == 2 ? at::cat({x_in.narrow(2, 0, 1), x_in}, 2) : x_in;
-    at::Tensor y = space_to_depth(conv_(x), stride_);
-    const at::Tensor folded = space_to_depth(x, stride_);
-    return y.add_(folded.unflatten(1, {y.size(1), -1}).mean(2));
+    if (stride_[0] == 2) x = ops::pad_frames(x, {.front = 1});
+    at::Tensor y = space_to_depth(conv_(x, pass), stride_);
+    y.add_(space_to_depth(x, stride_).unflatten(1, {y.size(1), -1}).mean(2));
+    return pass.path == VaePath::fast ? pass.scratch->as_volume(y) : y;
   }
 
  private:
@@ -138,13 +131,11 @@ class DepthToSpace : public Block {
       : stride_(vae_block_stride(b)),
         residual_(b.residual),
         conv_(at / "conv", b.in_channels, b.out_channels * stride_[0] * stride_[1] * stride_[2], conv) {}
-  at::Tensor operator()(const at::Tensor& x, const Pass&) const override {
-    at::Tensor y = depth_to_space(conv_(x), stride_);
-    if (residual_) {
-      const at::Tensor spread = depth_to_space(x, stride_);
-      y.add_(spread.repeat({1, y.size(1) / spread.size(1), 1, 1, 1}));
-    }
-    return y.narrow(2, stride_[0] - 1, y.size(2) - (stride_[0] - 1));
+  at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
+    const at::Tensor y = conv_(x, pass);
+    if (!residual_) x.reset();
+    return pass.path == VaePath::fast ? ops::depth_to_space(y, x, stride_, *pass.scratch)
+                                      : ops::depth_to_space_reference(y, x, stride_);
   }
 
  private:
@@ -158,11 +149,27 @@ class DepthToSpace : public Block {
 Conv3d::Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& options)
     : weight_(at.take("conv.weight", {out, in, 3, 3, 3})), bias_(at.take("conv.bias", {out})), options_(options) {}
 
-at::Tensor Conv3d::operator()(const at::Tensor& x) const {
-  at::Tensor padded = pad_time(x, options_.time);
-  if (options_.space == SpatialPadding::zeros) return at::conv3d(padded, weight_, bias_, options_.stride, {0, 1, 1});
-  padded = at::pad(padded, {1, 1, 1, 1, 0, 0}, options_.space == SpatialPadding::reflect ? "reflect" : "replicate");
-  return at::conv3d(padded, weight_, bias_, options_.stride);
+ops::FramePadding Conv3d::padding() const {
+  return options_.time == TimePadding::causal ? ops::FramePadding{2, 0} : ops::FramePadding{1, 1};
+}
+
+at::Tensor Conv3d::operator()(const at::Tensor& x, const Pass& pass) const {
+  return padded(ops::pad_frames(x, padding()), {}, pass);
+}
+
+at::Tensor Conv3d::normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, const at::Tensor& residual,
+                          const Pass& pass) const {
+  return padded(pass.path == VaePath::fast ? ops::vae_norm(x, shift, scale, padding(), *pass.scratch)
+                                           : ops::vae_norm_reference(x, shift, scale, padding()),
+                residual, pass);
+}
+
+at::Tensor Conv3d::padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const {
+  const bool zeros = options_.space == SpatialPadding::zeros;
+  if (!zeros) x = at::pad(x, {1, 1, 1, 1, 0, 0}, options_.space == SpatialPadding::reflect ? "reflect" : "replicate");
+  const ops::Conv3dArgs args{.x = x, .weight = weight_, .bias = bias_, .residual = residual, .stride = options_.stride,
+                             .pad_space = zeros, .into_residual = true};
+  return pass.path == VaePath::fast ? ops::conv3d(args, *pass.scratch) : ops::conv3d_reference(args);
 }
 
 std::unique_ptr<Block> make_encoder_block(const Scope& at, const VaeBlock& b, const ConvOptions& conv) {
@@ -181,30 +188,11 @@ std::unique_ptr<Block> make_decoder_block(const Scope& at, const VaeBlock& b, co
   return std::make_unique<DepthToSpace>(at, b, conv);
 }
 
-at::Tensor norm_modulate_silu(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
-  // The mean of squares overflows nothing in f32 and loses everything in bf16.
-  at::Tensor y = x.to(at::kFloat);
-  y = y * at::rsqrt(y.square().mean(1, /*keepdim=*/true) + kPixelNormEps);
-  if (scale.defined()) {
-    const auto wide = [](const at::Tensor& t) { return t.unsqueeze(-1).unsqueeze(-1).unsqueeze(-1); };
-    y = y.mul_(wide(scale) + 1).add_(wide(shift));
-  }
-  return at::silu_(y).to(x.scalar_type());
-}
-
 at::Tensor space_to_depth(const at::Tensor& x, const std::array<int64_t, 3>& s) {
   const auto n = x.sizes();
   return x.reshape({n[0], n[1], n[2] / s[0], s[0], n[3] / s[1], s[1], n[4] / s[2], s[2]})
       .permute({0, 1, 3, 5, 7, 2, 4, 6})
       .reshape({n[0], n[1] * s[0] * s[1] * s[2], n[2] / s[0], n[3] / s[1], n[4] / s[2]});
-}
-
-at::Tensor depth_to_space(const at::Tensor& x, const std::array<int64_t, 3>& s) {
-  const auto n = x.sizes();
-  const int64_t channels = n[1] / (s[0] * s[1] * s[2]);
-  return x.reshape({n[0], channels, s[0], s[1], s[2], n[2], n[3], n[4]})
-      .permute({0, 1, 5, 2, 6, 3, 7, 4})
-      .reshape({n[0], channels, n[2] * s[0], n[3] * s[1], n[4] * s[2]});
 }
 
 at::Tensor patchify(const at::Tensor& pixels, int64_t p) {

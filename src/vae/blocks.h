@@ -7,7 +7,9 @@
 
 #include "base/run_context.h"
 #include "base/tensor.h"
+#include "conv3d/conv3d.h"
 #include "vae/vae_config.h"
+#include "vae_norm/vae_norm.h"
 #include "weights/parameters.h"
 
 namespace ltxv::vae {
@@ -15,6 +17,8 @@ namespace ltxv::vae {
 /// What one pass through an encoder or decoder carries beside the volume.
 struct Pass {
   RunContext* run = nullptr;
+  ops::Scratch* scratch = nullptr;
+  VaePath path = VaePath::fast;
   at::Tensor timestep;  ///< [B] f32, already scaled; undefined without timestep conditioning
   const std::function<at::Tensor(int64_t height, int64_t width)>* injected_noise = nullptr;
 };
@@ -35,10 +39,17 @@ class Conv3d {
  public:
   Conv3d() = default;
   Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& options);
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x, const Pass& pass) const;
+  /// SiLU(pixel norm(x) * (1 + scale) + shift), the convolution, and the sum with `residual` if there is one; the fast path may
+  /// overwrite the residual. Shapes: shift, scale [B,in] f32 or undefined.
+  at::Tensor normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, const at::Tensor& residual,
+                    const Pass& pass) const;
   at::ScalarType dtype() const { return weight_.scalar_type(); }
 
  private:
+  ops::FramePadding padding() const;
+  at::Tensor padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const;
+
   at::Tensor weight_, bias_;
   ConvOptions options_;
 };
@@ -47,7 +58,8 @@ class Conv3d {
 class Block {
  public:
   virtual ~Block() = default;
-  virtual at::Tensor operator()(const at::Tensor& x, const Pass& pass) const = 0;
+  /// Consumes the volume: its memory may be overwritten.
+  virtual at::Tensor operator()(at::Tensor x, const Pass& pass) const = 0;
 };
 
 /// Builds an encoder block. Errors: BadWeights as Parameters; InternalError for a kind finish_vae_config lets through by mistake.
@@ -55,14 +67,8 @@ std::unique_ptr<Block> make_encoder_block(const Scope& at, const VaeBlock& block
 std::unique_ptr<Block> make_decoder_block(const Scope& at, const VaeBlock& block, const ConvOptions& conv,
                                           bool timestep_conditioning);
 
-/// SiLU(x * rsqrt(mean over channels of x^2 + 1e-8) * (1 + scale) + shift).
-/// Shapes: x [B,C,T,H,W]; shift, scale [B,C] f32, or both undefined.
-at::Tensor norm_modulate_silu(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale);
-
 /// Moves blocks of s = (st,sh,sw) positions into channels, channel order (c,t,h,w).
 at::Tensor space_to_depth(const at::Tensor& x, const std::array<int64_t, 3>& s);
-/// The inverse of space_to_depth.
-at::Tensor depth_to_space(const at::Tensor& x, const std::array<int64_t, 3>& s);
 
 /// Folds p x p pixels into channels: colour slowest, then the column inside the patch, then the row.
 /// Source: LTX-Video patchify, whose row and column are swapped against the usual pixel unshuffle.

@@ -126,6 +126,8 @@ void read_decoder(ConfigObject& json, VaeConfig& c, KeyMap& names) {
   list.residual_blocks("decoder.mid_block", layers[0], noise[0]);
   for (size_t i = 0; i < count; ++i) {
     const std::string owner = text("decoder.up_blocks.", i);
+    LTXV_REQUIRE(BadWeights, list.width() % factor[i] == 0 && widths[i] % factor[i] == 0, json.at("upsample_factor"), " holds ",
+                 factor[i], ", which does not divide the widths ", list.width(), " and ", widths[i]);
     const int64_t in = list.width() / factor[i], out = widths[i] / factor[i];
     if (in != out) {
       // diffusers cannot run any of these three: its first residual block would get the wrong width or the wrong embedding.

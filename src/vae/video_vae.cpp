@@ -70,7 +70,7 @@ struct VideoVae::Decoder {
   }
 };
 
-VideoVae::VideoVae(const VaeConfig& config, Parameters& parameters, VaeParts parts, VaePath path) : config_(config) {
+VideoVae::VideoVae(const VaeConfig& config, Parameters& parameters, VaeParts parts, VaePath path) : config_(config), path_(path) {
   const Scope at(parameters);
   const int64_t channels = config.latent_channels;
   const auto statistics = [&](const char* name) {
@@ -93,15 +93,20 @@ at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, RunContext& run) const
   LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) >= 1 && pixels.size(1) == config_.in_channels, "pixels have the shape ",
              volume_text(pixels), ", [B, ", config_.in_channels, ", T, H, W] is needed");
   latent_shape({pixels.size(2), pixels.size(3), pixels.size(4)}, config_.compression);  // refuses sizes off the grid
+  ops::Scratch scratch;
   Pass pass;
   pass.run = &run;
+  pass.scratch = &scratch;
+  pass.path = path_;
   run.check_cancelled();
-  at::Tensor x = encoder_->conv_in(vae::patchify(pixels.to(encoder_->dtype), config_.patch_size));
+  at::Tensor x = vae::patchify(pixels.to(encoder_->dtype), config_.patch_size);
+  if (path_ == VaePath::fast) x = scratch.as_volume(x);
+  x = encoder_->conv_in(x, pass);
   for (const auto& block : encoder_->blocks) {
     run.check_cancelled();
-    x = (*block)(x, pass);
+    x = (*block)(std::move(x), pass);
   }
-  x = encoder_->conv_out(vae::norm_modulate_silu(x, {}, {}));
+  x = encoder_->conv_out.normed(x, {}, {}, {}, pass);
   return x.narrow(1, 0, config_.latent_channels).to(at::kFloat).contiguous();
 }
 
@@ -112,27 +117,32 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
   LTXV_CHECK(raw_latents.dim() == 5 && raw_latents.size(1) == config_.latent_channels && raw_latents.numel() > 0,
              "latents have the shape ", volume_text(raw_latents), ", [B, ", config_.latent_channels, ", T, H, W] is needed");
   LTXV_CHECK(options.timestep >= 0 && options.timestep <= 1, "decode timestep is ", options.timestep, ", a number from 0 to 1 is needed");
+  ops::Scratch scratch;
   Pass pass;
   pass.run = &run;
+  pass.scratch = &scratch;
+  pass.path = path_;
   pass.injected_noise = &options.injected_noise;
   if (config_.timestep_conditioning) {
     pass.timestep = at::full({raw_latents.size(0)}, options.timestep, at::kFloat) * decoder_->timestep_scale;
   }
   run.check_cancelled();
-  at::Tensor x = decoder_->conv_in(raw_latents.to(decoder_->dtype));
+  at::Tensor x = raw_latents.to(decoder_->dtype);
+  if (path_ == VaePath::fast) x = scratch.as_volume(x);
+  x = decoder_->conv_in(x, pass);
   for (const auto& block : decoder_->blocks) {
     run.check_cancelled();
-    x = (*block)(x, pass);
+    x = (*block)(std::move(x), pass);
   }
   at::Tensor shift, scale;
   if (decoder_->last_embedder) {
     const at::Tensor embedding = (*decoder_->last_embedder)(pass.timestep).view({-1, 2, decoder_->last_table.size(1)});
     const at::Tensor rows = (decoder_->last_table + embedding).to(at::kFloat);
-    shift = rows.select(1, 0);
-    scale = rows.select(1, 1);
+    shift = rows.select(1, 0).contiguous();
+    scale = rows.select(1, 1).contiguous();
   }
   run.check_cancelled();
-  x = decoder_->conv_out(vae::norm_modulate_silu(x, shift, scale));
+  x = decoder_->conv_out.normed(x, shift, scale, {}, pass);
   return vae::unpatchify(x, config_.patch_size).to(at::kFloat);
 }
 

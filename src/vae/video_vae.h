@@ -55,6 +55,7 @@ class VideoVae {
   struct Encoder;
   struct Decoder;
   VaeConfig config_;
+  VaePath path_;
   std::unique_ptr<Encoder> encoder_;
   std::unique_ptr<Decoder> decoder_;
   at::Tensor mean_, std_;  // [1,C,1,1,1] f32

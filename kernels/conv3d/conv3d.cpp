@@ -1,0 +1,145 @@
+#include "conv3d/conv3d.h"
+
+#include <ATen/Parallel.h>
+
+#include "registry.h"
+#include "vae_norm/vae_rows.h"
+
+namespace ltxv::ops {
+namespace {
+
+constexpr int64_t kPlanes = 64;  // 4x4x4 transformed positions
+
+struct Call {
+  const Conv3dArgs& a;
+  Scratch& scratch;
+};
+
+cpu::WinogradShape tiling(const Conv3dArgs& a) {
+  const auto n = a.x.sizes();
+  return {n[0], n[2] - 2, n[3], n[4], (n[2] - 1) / 2, (n[3] + 1) / 2, (n[4] + 1) / 2};
+}
+
+template <void (*kInput)(const cpu::WinogradInputArgs&, int64_t, int64_t),
+          void (*kWeight)(const cpu::WinogradWeightArgs&, int64_t, int64_t),
+          void (*kOutput)(const cpu::WinogradOutputArgs&, int64_t, int64_t)>
+at::Tensor winograd(const Call& call) {
+  const Conv3dArgs& a = call.a;
+  const cpu::WinogradShape s = tiling(a);
+  const int64_t in = a.weight.size(1), out = a.weight.size(0), tiles = s.batch * s.tiles_t * s.tiles_h * s.tiles_w;
+  // Transformed weights and transformed tiles take turns in the caches: both chunks are sized to stay in a shared cache of some
+  // tens of MiB, and the products of one chunk are long enough to keep the matrix multiplication near its peak.
+  constexpr int64_t kChunkFloats = 8 << 20;
+  const int64_t out_step = std::min(out, std::max<int64_t>(cpu::kVaeLanes, kChunkFloats / (kPlanes * in) / 16 * 16));
+  const int64_t tile_step = std::min(tiles, std::max<int64_t>(64, kChunkFloats / (kPlanes * (in + out_step))));
+
+  at::Tensor y = a.residual.defined() && a.into_residual
+                     ? a.residual
+                     : call.scratch.take_volume(s.batch, out, s.frames, s.height, s.width, at::kFloat);
+  at::Tensor u_all = call.scratch.take({kPlanes * out_step * in}, at::kFloat);
+  at::Tensor v_all = call.scratch.take({kPlanes * tile_step * in}, at::kFloat);
+  at::Tensor m_all = call.scratch.take({kPlanes * tile_step * out_step}, at::kFloat);
+  const float* x = a.x.const_data_ptr<float>();
+  const float* w = a.weight.const_data_ptr<float>();
+  for (int64_t o = 0; o < out; o += out_step) {
+    const int64_t count = std::min(out_step, out - o);
+    at::Tensor u = u_all.narrow(0, 0, kPlanes * count * in).view({kPlanes, count, in});
+    const cpu::WinogradWeightArgs weight{w, u.mutable_data_ptr<float>(), in, o, count};
+    at::parallel_for(0, count, std::max<int64_t>(1, 4096 / in), [&](int64_t b, int64_t e) { kWeight(weight, b, e); });
+    for (int64_t t = 0; t < tiles; t += tile_step) {
+      const int64_t rows = std::min(tile_step, tiles - t);
+      at::Tensor v = v_all.narrow(0, 0, kPlanes * rows * in).view({kPlanes, rows, in});
+      at::Tensor m = m_all.narrow(0, 0, kPlanes * rows * count).view({kPlanes, rows, count});
+      const cpu::WinogradInputArgs input{s, x, v.mutable_data_ptr<float>(), in, t, rows};
+      at::parallel_for(t, t + rows, std::max<int64_t>(1, 2048 / in), [&](int64_t b, int64_t e) { kInput(input, b, e); });
+      at::bmm_out(m, v, u.transpose(1, 2));
+      const cpu::WinogradOutputArgs output{s, m.const_data_ptr<float>(), a.bias.const_data_ptr<float>(),
+                                           a.residual.defined() ? a.residual.const_data_ptr<float>() : nullptr,
+                                           y.mutable_data_ptr<float>(), out, o, count, t, rows};
+      at::parallel_for(t, t + rows, std::max<int64_t>(1, 4096 / count), [&](int64_t b, int64_t e) { kOutput(output, b, e); });
+    }
+  }
+  return y;
+}
+
+/// One matrix product with the weights as they lie in the file. A convolution would first rewrite them in an order of its own,
+/// which for hundreds of positions and millions of weights takes longer than the products.
+template <void (*kGather)(const cpu::PatchArgs&, int64_t, int64_t)>
+at::Tensor gathered(const Call& call) {
+  const Conv3dArgs& a = call.a;
+  const cpu::WinogradShape s = tiling(a);
+  const int64_t in = a.weight.size(1), out = a.weight.size(0), positions = s.batch * s.frames * s.height * s.width;
+  at::Tensor rows = call.scratch.take({positions, in * 27}, a.x.scalar_type());
+  const cpu::PatchArgs patches{rows.scalar_type() == at::kBFloat16, s, a.x.const_data_ptr(), rows.mutable_data_ptr(), in};
+  at::parallel_for(0, positions, 1, [&](int64_t begin, int64_t end) { kGather(patches, begin, end); });
+  at::Tensor y = call.scratch.take({positions, out}, a.x.scalar_type());
+  at::addmm_out(y, a.bias, rows, a.weight.view({out, in * 27}).t());
+  at::Tensor volume = y.view({s.batch, s.frames, s.height, s.width, out}).permute({0, 4, 1, 2, 3});
+  return a.residual.defined() ? volume.add_(a.residual) : volume;
+}
+
+/// What both take: stride 1, spatial zeros, dense storage.
+bool fits_vectors(const Conv3dArgs& a) {
+  if (!a.x.is_cpu() || a.weight.scalar_type() != a.x.scalar_type() || a.bias.scalar_type() != a.x.scalar_type()) return false;
+  return a.stride == std::array<int64_t, 3>{1, 1, 1} && a.pad_space && a.weight.is_contiguous() && a.bias.is_contiguous() &&
+         is_channels_last(a.x);
+}
+
+bool fits_winograd(const Conv3dArgs& a) {
+  if (!fits_vectors(a) || a.x.scalar_type() != at::kFloat) return false;
+  if (a.weight.size(0) % cpu::kVaeLanes || a.weight.size(1) % cpu::kVaeLanes) return false;
+  if (a.residual.defined() && (a.residual.scalar_type() != at::kFloat || !is_channels_last(a.residual))) return false;
+  // With few tiles the transformed weights, 2.4 times the weights, cost more than the products saved.
+  constexpr int64_t kFewestTiles = 64;
+  const cpu::WinogradShape s = tiling(a);
+  return s.batch * s.tiles_t * s.tiles_h * s.tiles_w >= kFewestTiles;
+}
+
+bool fits_gathered(const Conv3dArgs& a) {
+  if (!fits_vectors(a) || (a.x.scalar_type() != at::kFloat && a.x.scalar_type() != at::kBFloat16)) return false;
+  constexpr int64_t kMostPositions = 512, kFewestWeights = 1 << 18;
+  const cpu::WinogradShape s = tiling(a);
+  return s.batch * s.frames * s.height * s.width <= kMostPositions && a.weight.numel() >= kFewestWeights;
+}
+
+namespace avx512 = cpu::avx512;
+namespace avx2 = cpu::avx2;
+
+at::Tensor run_avx512(const Call& call) {
+  return fits_winograd(call.a) ? winograd<avx512::winograd_input, avx512::winograd_weight, avx512::winograd_output>(call)
+                               : gathered<avx512::gather_patches>(call);
+}
+at::Tensor run_avx2(const Call& call) {
+  return fits_winograd(call.a) ? winograd<avx2::winograd_input, avx2::winograd_weight, avx2::winograd_output>(call)
+                               : gathered<avx2::gather_patches>(call);
+}
+bool fits(const Call& call) { return fits_winograd(call.a) || fits_gathered(call.a); }
+
+at::Tensor plain(const Call& call) {
+  // ATen answers a small f32 convolution in [B,C,T,H,W] storage whatever it was given; the next ops would follow it.
+  at::Tensor y = conv3d_reference(call.a);
+  return is_channels_last(call.a.x) ? call.scratch.as_volume(y) : y;
+}
+bool accepts_avx512(const Call& call) { return cpu_features().avx512 && fits(call); }
+bool accepts_avx2(const Call& call) { return cpu_features().avx2 && fits(call); }
+bool accepts_always(const Call&) { return true; }
+
+constexpr Variant<Call, at::Tensor> kConv3d[] = {
+    {"avx512", accepts_avx512, run_avx512}, {"avx2", accepts_avx2, run_avx2}, {"reference", accepts_always, plain}};
+
+}  // namespace
+
+at::Tensor conv3d(const Conv3dArgs& a, Scratch& scratch) {
+  LTXV_CHECK(a.x.dim() == 5 && a.weight.dim() == 5 && a.x.size(1) == a.weight.size(1) && a.x.size(2) >= 3 &&
+                 a.weight.sizes().slice(2) == at::IntArrayRef({3, 3, 3}),
+             "conv3d: x ", a.x.sizes(), " and weight ", a.weight.sizes(), " do not fit");
+  return dispatch<Call, at::Tensor>("conv3d", kConv3d, {a, scratch});
+}
+
+at::Tensor conv3d_reference(const Conv3dArgs& a) {
+  const int64_t pad = a.pad_space ? 1 : 0;
+  at::Tensor y = at::conv3d(a.x, a.weight, a.bias, a.stride, {0, pad, pad});
+  return a.residual.defined() ? y.add_(a.residual) : y;
+}
+
+}  // namespace ltxv::ops

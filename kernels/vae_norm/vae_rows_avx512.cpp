@@ -1,0 +1,2 @@
+#define LTXV_ISA avx512
+#include "vae_norm/vae_rows.inl"
