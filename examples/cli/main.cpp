@@ -23,7 +23,7 @@ int run(int argc, char** argv) {
                     quiet ? Reporter::Notes::quiet : Reporter::Notes::shown);
   try {
     cli::Options options = cli::parse_command_line(argc, argv);
-    const ltxv::cancel_token cancel;
+    static const ltxv::cancel_token cancel;  // lives to the end: a signal may come at any time
     cli::install_signal_handlers(cancel);
     cli::run_command(options, reporter, cancel);
     cli::flush_stdout();
