@@ -37,12 +37,19 @@ struct NormRopeRow {
   float eps;
 };
 
+struct GeluTanh {
+  RowType type;
+  void* x;  ///< overwritten
+};
+
 /// Each processes rows [begin, end) of a [B*N, D] matrix; row r belongs to token r % tokens.
+/// gelu_tanh: elements [begin, end).
 #define LTXV_DECLARE_ROWS(ISA)                                                              \
   namespace ISA {                                                                           \
   void norm_modulate(const NormModulateRow& args, int64_t begin, int64_t end);              \
   void add_gated(const AddGatedRow& args, int64_t begin, int64_t end);                      \
   void norm_rope(const NormRopeRow& args, int64_t begin, int64_t end);                      \
+  void gelu_tanh(const GeluTanh& args, int64_t begin, int64_t end);                         \
   }
 LTXV_DECLARE_ROWS(avx512)
 LTXV_DECLARE_ROWS(avx2)

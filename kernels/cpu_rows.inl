@@ -1,5 +1,6 @@
 // Compiled once per instruction set with LTXV_ISA defined. Loops are written in blocks of kLanes so that the compiler vectorises
 // them without being allowed to reorder float arithmetic elsewhere.
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -96,6 +97,35 @@ void norm_rope_rows(const NormRopeRow& a, int64_t begin, int64_t end) {
   }
 }
 
+// exp within 2 ulp for |x| <= 87; beyond, the nearest of these two; e^87 for NaN. Taylor series on [-ln2/2, ln2/2], Cody-Waite reduction.
+inline float exp_clamped(float x) {
+  x = x < 87.0f ? x : 87.0f;
+  x = x > -87.0f ? x : -87.0f;
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float n = (x * 1.44269504088896341f + kRound) - kRound;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = r * (1.0f / 5040) + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return std::bit_cast<float>(std::bit_cast<int32_t>(p) + (static_cast<int32_t>(n) << 23));
+}
+
+// 0.5 x (1 + tanh u) = x / (1 + exp(-2u)) with u = sqrt(2/pi) (x + 0.044715 x^3): one exponential, no cancellation near -1.
+inline float gelu(float x) {
+  constexpr float kTwice = 1.5957691216057308f;  // 2 sqrt(2/pi)
+  x = -10.0f > x ? -10.0f : x;  // the result is below 1e-35 there, and -inf would meet the clamp; NaN stays
+  return x / (1.0f + exp_clamped(x * (-kTwice - kTwice * 0.044715f * x * x)));
+}
+
+template <class T>
+void gelu_elements(T* x, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) store(x[i], gelu(load(x[i])));
+}
+
 }  // namespace
 
 void norm_modulate(const NormModulateRow& a, int64_t begin, int64_t end) {
@@ -106,6 +136,9 @@ void add_gated(const AddGatedRow& a, int64_t begin, int64_t end) {
 }
 void norm_rope(const NormRopeRow& a, int64_t begin, int64_t end) {
   a.type == RowType::f32 ? norm_rope_rows<float>(a, begin, end) : norm_rope_rows<Bf16>(a, begin, end);
+}
+void gelu_tanh(const GeluTanh& a, int64_t begin, int64_t end) {
+  a.type == RowType::f32 ? gelu_elements(static_cast<float*>(a.x), begin, end) : gelu_elements(static_cast<Bf16*>(a.x), begin, end);
 }
 
 }  // namespace ltxv::ops::cpu::LTXV_ISA
