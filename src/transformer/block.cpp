@@ -1,6 +1,7 @@
 #include "transformer/block.h"
 
 #include "attention/attention.h"
+#include "gelu/gelu.h"
 #include "qk_norm_rope/qk_norm_rope.h"
 
 namespace ltxv {
@@ -67,7 +68,7 @@ at::Tensor Block::forward(at::Tensor x, const BlockInputs& in) const {
 
   h = ops::rms_norm_modulate(x, m.entry(4), m.entry(3), m.rows, config_.norm_eps);
   auto hidden = ff_in_(h);
-  at::gelu_(hidden, "tanh");
+  ops::gelu_tanh_(hidden);
   ops::add_gated_(x, ff_out_(hidden), m.entry(5), m.rows);
 
   if (skip_block) x[in.perturbed_pass].copy_(before);
