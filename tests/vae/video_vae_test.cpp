@@ -1,0 +1,189 @@
+// The whole VAE against diffusers, on small models of every generation, from both layouts of the weights, on both paths.
+#include "vae/video_vae.h"
+
+#include <gtest/gtest.h>
+
+#include "support/expect_error.h"
+#include "support/golden.h"
+#include "vae/made_weights.h"
+#include "vae/vae_config_json.h"
+
+namespace ltxv {
+namespace {
+
+using test::made;
+using test::MadeVae;
+
+VideoVae open(const MadeVae& m, VaePath path, at::ScalarType dtype = at::kFloat, VaeParts parts = VaeParts::both) {
+  const auto [config, names] = vae_config_from_diffusers(m.info["diffusers"], "config.json", parts);
+  Parameters parameters(open_component_folder(m.folder()), names, dtype, "vae");
+  return VideoVae(config, parameters, parts, path);
+}
+
+VideoVae open_original(const MadeVae& m, VaeParts parts = VaeParts::both) {
+  const VaeConfig config = vae_config_from_original(m.info["original"], "single.safetensors");
+  Parameters parameters(open_tensors(m.single_file()), original_vae_names(parts), at::kFloat, "vae");
+  return VideoVae(config, parameters, parts);
+}
+
+at::Tensor pixels(const MadeVae& m) { return made("pixels", {m.golden["encoded"].size(0), 3, 9, 64, 32}, 1); }
+at::Tensor latents(const MadeVae& m) { return made("latents", m.golden["encoded"].sizes().vec(), 2); }
+
+DecodeOptions made_noise(size_t& draws) {
+  DecodeOptions options;
+  options.injected_noise = [&draws](int64_t height, int64_t width) {
+    const std::string digits = std::to_string(draws++);
+    return made("decoder_" + std::string(2 - digits.size(), '0') + digits, {height, width}, 1);
+  };
+  return options;
+}
+
+at::Tensor encode(const VideoVae& vae, const MadeVae& m) {
+  RunContext run;
+  return vae.encode(pixels(m), run);
+}
+at::Tensor decode(const VideoVae& vae, const MadeVae& m) {
+  RunContext run;
+  size_t draws = 0;
+  at::Tensor out = vae.decode(latents(m), made_noise(draws), run);
+  EXPECT_EQ(draws, m.info["injected_noise"].size());
+  return out;
+}
+at::Tensor thirds(const at::Tensor& x) { return x.slice(3, 0, x.size(3), 3).slice(4, 0, x.size(4), 3); }
+
+// The same arithmetic in another order; measured 1e-6 and below, a wrong axis or constant gives 1e-2 and more.
+constexpr double kTolerance = 2e-5;
+
+class VideoVaeCase : public ::testing::TestWithParam<const char*> {
+ protected:
+  const c10::InferenceMode inference_;
+  const MadeVae m_{GetParam()};
+};
+
+TEST_P(VideoVaeCase, EncodesAndDecodesAsDiffusersOnBothPaths) {
+  for (const VaePath path : {VaePath::plain, VaePath::fast}) {
+    const VideoVae vae = open(m_, path);
+    EXPECT_MATCHES(encode(vae, m_), m_.golden["encoded"], kTolerance);
+    EXPECT_MATCHES(thirds(decode(vae, m_)), m_.golden["decoded_thirds"], kTolerance);
+  }
+}
+
+class OriginalLayout : public VideoVaeCase {};
+
+TEST_P(OriginalLayout, GivesTheSameModel) {
+  EXPECT_EQ(vae_config_from_original(m_.info["original"], "a"), vae_config_from_diffusers(m_.info["diffusers"], "b").config);
+  const VideoVae vae = open_original(m_);
+  EXPECT_MATCHES(encode(vae, m_), m_.golden["encoded"], kTolerance);
+  EXPECT_MATCHES(thirds(decode(vae, m_)), m_.golden["decoded_thirds"], kTolerance);
+}
+
+TEST_P(VideoVaeCase, StaysWithinTheNoiseOfBf16) {
+  const VideoVae vae = open(m_, VaePath::fast, at::kBFloat16);
+  // The reference itself is at 0.012-0.016 from f32 in bf16, and changes with the seed.
+  constexpr double kNoiseFloor = 0.025;
+  EXPECT_LE(test::relative_rms(encode(vae, m_), m_.golden["encoded"]), kNoiseFloor);
+  EXPECT_LE(test::relative_rms(thirds(decode(vae, m_)), m_.golden["decoded_thirds"]), kNoiseFloor);
+}
+
+TEST_P(VideoVaeCase, OpensEitherHalfAlone) {
+  const VideoVae encoder = open(m_, VaePath::fast, at::kFloat, VaeParts::encoder);
+  const VideoVae decoder = open(m_, VaePath::fast, at::kFloat, VaeParts::decoder);
+  EXPECT_MATCHES(encode(encoder, m_), m_.golden["encoded"], kTolerance);
+  EXPECT_MATCHES(thirds(decode(decoder, m_)), m_.golden["decoded_thirds"], kTolerance);
+  RunContext run;
+  test::expect_error(ErrorCode::invalid_argument, "without its decoder", [&] { encoder.decode(latents(m_), {}, run); });
+  test::expect_error(ErrorCode::invalid_argument, "without its encoder", [&] { decoder.encode(pixels(m_), run); });
+  if (m_.has_original()) open_original(m_, VaeParts::encoder), open_original(m_, VaeParts::decoder);
+}
+
+TEST_P(VideoVaeCase, NamesTheInjectedNoiseInOrder) {
+  const VideoVae vae = open(m_, VaePath::fast);
+  nlohmann::json shapes = nlohmann::json::array();
+  for (const auto& s : vae.injected_noise_shapes(2, 1)) shapes.push_back({s[0], s[1]});
+  EXPECT_EQ(shapes, m_.info["injected_noise"]);
+}
+
+// The fourth exists in the diffusers layout only.
+INSTANTIATE_TEST_SUITE_P(Generations, OriginalLayout, ::testing::Values("strided", "noisy", "folded"),
+                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Generations, VideoVaeCase, ::testing::Values("strided", "noisy", "folded", "uneven"),
+                         [](const auto& info) { return std::string(info.param); });
+
+class VideoVaeTest : public ::testing::Test {
+ protected:
+  const c10::InferenceMode inference_;
+  const MadeVae m_{"noisy"};
+  const VideoVae vae_ = open(m_, VaePath::fast);
+  RunContext run_;
+};
+
+TEST_F(VideoVaeTest, NoNoiseMeansZeroNoise) {
+  DecodeOptions zeros;
+  zeros.injected_noise = [](int64_t h, int64_t w) { return at::zeros({h, w}); };
+  const auto silent = vae_.decode(latents(m_), {}, run_);
+  EXPECT_MATCHES(vae_.decode(latents(m_), zeros, run_), silent, 1e-6);
+  EXPECT_GT(test::error_over_deviation(decode(vae_, m_), silent), 1e-2);  // and noise is not ignored
+}
+
+TEST_F(VideoVaeTest, TheTimestepMatters) {
+  DecodeOptions later;
+  later.timestep = 0.5;
+  EXPECT_GT(test::error_over_deviation(vae_.decode(latents(m_), later, run_), vae_.decode(latents(m_), {}, run_)), 1e-2);
+}
+
+TEST_F(VideoVaeTest, NormalisingUndoesDenormalising) {
+  const auto z = latents(m_);
+  EXPECT_MATCHES(vae_.normalise(vae_.denormalise(z)), z, 1e-6);
+  // (raw - mean) / std of the first channel, by hand.
+  const float mean = made("latents_mean", {16}, 0.25f)[0].item<float>(), std = made("latents_std", {16}, 0.25f, 1)[0].item<float>();
+  EXPECT_FLOAT_EQ(vae_.denormalise(z)[0][0][0][0][0].item<float>(), z[0][0][0][0][0].item<float>() * std + mean);
+  EXPECT_MATCHES(vae_.decode_raw(vae_.denormalise(z), {}, run_), vae_.decode(z, {}, run_), 1e-6);
+}
+
+TEST_F(VideoVaeTest, ABatchIsItsSamples) {
+  const auto two = at::cat({latents(m_), latents(m_).flip(1)});
+  const auto both = vae_.decode(two, {}, run_);
+  EXPECT_MATCHES(both.narrow(0, 1, 1), vae_.decode(two.narrow(0, 1, 1), {}, run_), 1e-5);
+}
+
+TEST_F(VideoVaeTest, LeavesItsInputsAlone) {
+  const auto z = latents(m_), p = pixels(m_);
+  vae_.decode(z, {}, run_);
+  vae_.encode(p, run_);
+  EXPECT_TRUE(at::equal(z, latents(m_)));
+  EXPECT_TRUE(at::equal(p, pixels(m_)));
+}
+
+TEST_F(VideoVaeTest, StopsWhenCancelled) {
+  auto token = std::make_shared<CancelToken>();
+  RunContext run(RunHooks{.cancel = token});
+  DecodeOptions options;
+  size_t maps = 0;
+  options.injected_noise = [&](int64_t h, int64_t w) {
+    if (++maps == 3) token->trip();
+    return at::zeros({h, w});
+  };
+  test::expect_error(ErrorCode::cancelled, "cancelled", [&] { vae_.decode(latents(m_), options, run); });
+  EXPECT_LE(maps, 4u);  // the block that was running may finish
+  EXPECT_MATCHES(thirds(decode(vae_, m_)), m_.golden["decoded_thirds"], kTolerance);
+}
+
+TEST_F(VideoVaeTest, RefusesWrongArguments) {
+  const auto refuses = [&](const std::string& words, auto&& action) {
+    test::expect_error(ErrorCode::invalid_argument, words, action);
+  };
+  refuses("frame count 8", [&] { vae_.encode(at::zeros({1, 3, 8, 64, 32}), run_); });
+  refuses("height 48", [&] { vae_.encode(at::zeros({1, 3, 9, 48, 32}), run_); });
+  refuses("[B, 3, T, H, W]", [&] { vae_.encode(at::zeros({1, 4, 9, 64, 32}), run_); });
+  refuses("[B, 16, T, H, W]", [&] { vae_.decode(at::zeros({1, 8, 2, 2, 1}), {}, run_); });
+  refuses("[B, 16, T, H, W]", [&] { vae_.decode(at::zeros({1, 16, 0, 2, 1}), {}, run_); });
+  DecodeOptions options;
+  options.timestep = 1.5;
+  refuses("1.5", [&] { vae_.decode(latents(m_), options, run_); });
+  options.timestep = 0.05;
+  options.injected_noise = [](int64_t, int64_t) { return at::zeros({3, 3}); };
+  refuses("[3, 3]", [&] { vae_.decode(latents(m_), options, run_); });
+}
+
+}  // namespace
+}  // namespace ltxv
