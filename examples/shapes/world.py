@@ -146,8 +146,8 @@ def caption(cell: Cell, rng: random.Random) -> str:
 
 
 EXTENT = 1.15  # the furthest point of any shape, in radii
-SPIN = math.radians(120)
-ORBIT_RADIUS, ORBIT_ANGLE = 22.0, math.radians(330)
+SPIN = math.radians(90)
+ORBIT_RADIUS, ORBIT_ANGLE = 18.0, math.radians(280)
 
 
 def trajectory(cell: Cell, rng: random.Random, frames: int = FRAMES) -> torch.Tensor:
@@ -158,14 +158,14 @@ def trajectory(cell: Cell, rng: random.Random, frames: int = FRAMES) -> torch.Te
     dx, dy, r, angle = zero, zero, one * radius, zero
     margin = EXTENT * radius + 2
     if cell.motion in ("left", "right", "up", "down"):
-        way = rng.uniform(48, min(64.0, SIZE - 2 * margin))
+        way = rng.uniform(48, min(54.0, SIZE - 2 * margin))
         sign = -1.0 if cell.motion in ("left", "up") else 1.0
         if cell.motion in ("left", "right"):
             dx = sign * way * t
         else:
             dy = sign * way * t
     elif cell.motion == "bounce":
-        dy = -rng.uniform(34, 42) * torch.sin(math.pi * t)
+        dy = -rng.uniform(26, 32) * torch.sin(math.pi * t)
     elif cell.motion == "spin":
         angle = SPIN * t
     elif cell.motion == "grow":
@@ -203,8 +203,8 @@ def _polygon_fold(x: torch.Tensor, y: torch.Tensor, n: int, outer: float, inner:
     qx, qy = px, py - outer
     s = ((qx * ex + qy * ey) / length**2).clamp(0, 1)
     d = torch.sqrt((qx - s * ex) ** 2 + (qy - s * ey) ** 2)
-    side = qx * ey - qy * ex  # negative outside for this winding
-    return torch.where(side < 0, -d, d)
+    side = qx * ey - qy * ex  # positive inside for this winding
+    return torch.where(side > 0, -d, d)
 
 
 def signed_distance(shape: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -234,15 +234,20 @@ def signed_distance(shape: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tenso
     raise ValueError(shape)
 
 
-def coverage(shape: str, path: torch.Tensor, size: int = SIZE) -> torch.Tensor:
-    """Path [..., 4] (x, y, radius, rotation) -> coverage [..., size, size] in 0..1."""
+def distance(shape: str, path: torch.Tensor, size: int = SIZE) -> torch.Tensor:
+    """Path [..., 4] (x, y, radius, rotation) -> signed distance in pixels [..., size, size]."""
     grid = torch.arange(size, dtype=torch.float32) + 0.5
     cx, cy, r, a = (v[..., None, None] for v in path.unbind(-1))
     x, y = (grid[None, :] - cx) / r, (grid[:, None] - cy) / r
     if bool((path[..., 3] != 0).any()):
         cos, sin = torch.cos(a), torch.sin(a)
         x, y = x * cos + y * sin, y * cos - x * sin
-    return (0.5 - signed_distance(shape, x, y) * r).clamp(0, 1)
+    return signed_distance(shape, x, y) * r
+
+
+def coverage(dist: torch.Tensor) -> torch.Tensor:
+    """Signed distance in pixels -> anti-aliased coverage in 0..1."""
+    return (0.5 - dist).clamp(0, 1)
 
 
 def rgb(value: tuple[int, int, int]) -> torch.Tensor:
@@ -260,32 +265,29 @@ def compose(cell: Cell, alpha: torch.Tensor) -> torch.Tensor:
 class Batch:
     cells: list[Cell]
     video: torch.Tensor  # [B, 3, T, H, W]
-    alpha: torch.Tensor  # [B, T, H, W]
-    path: torch.Tensor   # [B, T, 4]
+    dist: torch.Tensor   # [B, T, H, W], signed distance to the outline in pixels
+    path: torch.Tensor   # [B, T, 4], as `trajectory` returns it
 
 
-def make_batch(count: int, rng: random.Random, held_out: bool = False, frames: int | None = None,
-               first: bool = False) -> Batch:
-    """`frames` cuts the clip: a random single frame for 1, else the first frames."""
+def make_batch(count: int, rng: random.Random, held_out: bool = False,
+               frames: int | None = None) -> Batch:
+    """`frames` cuts a random stretch of that length out of every clip."""
     cells = [sample_cell(rng, held_out) for _ in range(count)]
     return render_batch(cells, rng, frames)
 
 
 def render_batch(cells: list[Cell], rng: random.Random, frames: int | None = None) -> Batch:
-    videos, alphas, paths = [], [], []
+    videos, dists, paths = [], [], []
     for cell in cells:
         path = trajectory(cell, rng)
-        if frames == 1:
-            k = rng.randrange(FRAMES)
-            path = path[k:k + 1]
-        elif frames is not None:
+        if frames is not None:
             k = rng.randrange(FRAMES - frames + 1)
             path = path[k:k + frames]
-        alpha = coverage(cell.shape, path)
-        videos.append(compose(cell, alpha))
-        alphas.append(alpha)
+        dist = distance(cell.shape, path)
+        videos.append(compose(cell, coverage(dist)))
+        dists.append(dist)
         paths.append(path)
-    return Batch(cells, torch.stack(videos), torch.stack(alphas), torch.stack(paths))
+    return Batch(cells, torch.stack(videos), torch.stack(dists), torch.stack(paths))
 
 
 def main() -> None:
