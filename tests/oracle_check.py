@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs the ltxv program against reference cases and prints how far it is from each.
 
-    python tests/oracle_check.py --ltxv build/bin/ltxv --cases FOLDER [--only v095] [--tolerance 1e-3]
+    python tests/oracle_check.py --ltxv build/bin/ltxv --cases FOLDER [--only v095] [--single-file] [--tolerance 1e-3]
 
-FOLDER holds cases of the reference implementations: <version>/model_diffusers and, below text/, vae/ and pipelines/, case folders with
-case.json, inputs.safetensors and expected.safetensors. Everything random comes from the cases (--noise); where a reference computed its
+FOLDER holds cases of the reference implementations: <version>/model_diffusers, <version>/model_original (one checkpoint file, a T5 file,
+tokenizer/) and, below text/, vae/, pipelines/ and official/, case folders with case.json, inputs.safetensors and expected.safetensors. Everything random comes from the cases (--noise); where a reference computed its
 text embeddings without the padding mask, they are computed here with transformers and handed over as files.
 
 One line a case: the largest error over the deviation of what is expected. Exit status 1 when one is above the tolerance.
@@ -23,11 +23,21 @@ from safetensors.torch import load_file, save_file
 torch.set_grad_enabled(False)
 
 
+def listed(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 class Check:
     def __init__(self, options):
         self.options, self.rows, self.t5 = options, [], {}
 
     def ltxv(self, *words):
+        if self.options.single_file:  # the same weights in the original layout, text encoder and tokenizer given apart
+            at = words.index("-m") + 1
+            original = words[at].parent / "model_original"
+            checkpoint = next(original.glob("ltxv-*.safetensors"))
+            words = [*words[:at], checkpoint, "--text-encoder", original / "t5xxl_tiny_fp32.safetensors", "--tokenizer",
+                     original / "tokenizer", *words[at + 1:]]
         result = subprocess.run([str(self.options.ltxv), *map(str, words)], capture_output=True, text=True)
         if result.returncode != 0:
             raise RuntimeError(f"exit {result.returncode}: {result.stderr.strip().splitlines()[-1:]}")
@@ -86,10 +96,7 @@ class Check:
         expected = load_file(case / "expected.safetensors")
         latents = inputs["latents_normalized"]
         save_file({"latents": latents}, folder / "in.safetensors")
-        # The case has zero maps; their shapes are those of the plain decode of the same latent size.
-        maps = sorted((k, v) for k, v in load_file(case.parent / "decode_3" / "inputs.safetensors").items() if k.startswith("inject_noise_"))
-        noise = {"decode": inputs["noise"]} | {f"decoder_{i:02d}": torch.zeros_like(v) for i, (k, v) in enumerate(maps)}
-        save_file(noise, folder / "noise.safetensors")
+        save_file({"decode": inputs["noise"]} | self.zero_maps(case.parents[1]), folder / "noise.safetensors")
         self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32", "--decode-timestep",
                   meta["decode_timestep"], "--decode-noise-scale", meta["decode_noise_scale"], "--noise", folder / "noise.safetensors")
         frames = load_file(folder / "out.safetensors")["frames"]
@@ -100,22 +107,31 @@ class Check:
     def pipeline(self, name, case, model, folder):
         meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
                                   load_file(case / "expected.safetensors"))
-        if "denoise_strength" in meta or "latents" in inputs:
-            print(f"skip            {name}: video to video is not in the program", flush=True)
-            return
         frames = inputs.get("image_pixels")
         conditions = [(frames, 0, 1.0)] if frames is not None else []
         for i, item in enumerate(meta.get("conditions", [])):
             conditions.append((inputs[f"cond{i}_pixels"], item["frame_index"], item["strength"]))
         pixels = "pixels_raw" in expected
-        save_file(self.draws(meta, inputs, expected, model), folder / "noise.safetensors")
+        official = meta["kind"] == "official_pipeline"
+        draws = self.draws(meta, inputs, expected, model)
+        # Cases that end with latents drew no maps for the decoder; any will do.
+        save_file(draws if pixels else self.zero_maps(case.parents[1]) | draws, folder / "noise.safetensors")
         words = ["generate", meta["prompt"], "-m", model, "-o", folder / "out.safetensors", "--negative", meta["negative_prompt"],
                  "--width", meta["width"], "--height", meta["height"], "--frames", meta["num_frames"], "--fps", meta["frame_rate"],
-                 "--guidance", meta["guidance_scale"], "--guidance-rescale", meta.get("guidance_rescale", 0), "--dtype", "fp32",
-                 "--max-text-tokens", meta["max_sequence_length"], "--noise", folder / "noise.safetensors",
+                 "--guidance", listed(meta["guidance_scale"]), "--dtype", "fp32", "--guidance-rescale",
+                 listed(meta["rescaling_scale"] if official else meta.get("guidance_rescale", 0)),
+                 "--max-text-tokens", meta["text_encoder_max_tokens" if official else "max_sequence_length"], "--noise", folder / "noise.safetensors",
                  "--save-latents", folder / "latents.safetensors", "--image-noise-scale", meta.get("image_cond_noise_scale", 0),
                  "--decode-timestep", meta.get("decode_timestep", 0.05), "--decode-noise-scale", meta.get("decode_noise_scale", 0.025) if pixels else 0]
-        words += ["--sigmas", ",".join(str(t / 1000) for t in meta["timesteps"])] if "timesteps" in meta else ["--steps", meta["num_inference_steps"]]
+        if "timesteps" in meta:  # diffusers counts to 1000
+            words += ["--sigmas", ",".join(str(t if official else t / 1000) for t in meta["timesteps"])]
+        else:
+            words += ["--steps", meta["num_inference_steps"]]
+        if official:
+            words += self.official_words(meta)
+        if "denoise_strength" in meta:
+            save_file({"latents": inputs["latents"]}, folder / "video.safetensors")
+            words += ["--input-video", folder / "video.safetensors", "--strength", meta["denoise_strength"]]
         for i, (frames, index, strength) in enumerate(conditions):
             save_file({"frames": frames}, folder / f"condition{i}.safetensors")
             words += ["--condition", f"{folder}/condition{i}.safetensors@{index}:{strength}"]
@@ -128,6 +144,29 @@ class Check:
         if pixels:
             self.compare(name, "frames", load_file(folder / "out.safetensors")["frames"], expected["pixels_raw"])
 
+    @staticmethod
+    def zero_maps(version):
+        """Zeros for the maps that the decoder injects, in the shapes of the plain decode case of the same size."""
+        maps = sorted((k, v) for k, v in load_file(version / "vae" / "decode_3" / "inputs.safetensors").items() if k.startswith("inject_noise_"))
+        return {f"decoder_{i:02d}": torch.zeros_like(v) for i, (k, v) in enumerate(maps)}
+
+    @staticmethod
+    def official_words(meta):
+        words = ["--stg-scale", listed(meta["stg_scale"])]
+        blocks = meta.get("skip_block_list")
+        if blocks:
+            bins = blocks if isinstance(blocks[0], list) else [blocks]
+            words += ["--skip-blocks", ";".join(",".join(map(str, b)) for b in bins)]
+        if "guidance_timesteps" in meta:
+            words += ["--guidance-timesteps", listed(meta["guidance_timesteps"])]
+        if "skip_layer_strategy" in meta:
+            words += ["--stg-mode", {"AttentionValues": "attention_values", "AttentionSkip": "attention_skip", "Residual": "residual",
+                                     "TransformerBlock": "transformer_block"}[meta["skip_layer_strategy"]]]
+        words += ["--cfg-star"] if meta.get("cfg_star_rescale") else []
+        words += ["--stochastic"] if meta.get("stochastic_sampling") else []
+        words += ["--skip-last-steps", meta["skip_final_inference_steps"]] if "skip_final_inference_steps" in meta else []
+        return words
+
     def draws(self, meta, inputs, expected, model):
         """The case's draws under the names that the program asks for. diffusers mixes decode noise n into raw latents, the program as
         the official code into normalised ones; the same mix follows from (n - mean) / std."""
@@ -135,19 +174,20 @@ class Check:
         named = {"decode": torch.zeros_like(latents)}
         if "initial_noise" in inputs:
             named["initial"] = inputs["initial_noise"]
-        counts = {"condition": 0, "image_step": 0, "decoder": 0}
+        counts = {"condition": 0, "image_step": 0, "decoder": 0, "stochastic": 0}
         for draw in meta["noise_draws"]:
             value, site = inputs[f"noise_{draw['index']:02d}"], draw["site"]
             if site.startswith("vae:"):
                 continue  # of the posterior, whose mean is used
-            if "prepare_latents" in site and "initial" not in named:
+            if "prepare_latents" in site and value.numel() == latents.numel():
                 named["initial"] = value
             elif site.endswith("__call__"):
                 vae = load_file(model / "vae" / "diffusion_pytorch_model.safetensors")
                 mean, std = (vae[f"latents_{name}"].float().view(1, -1, 1, 1, 1) for name in ("mean", "std"))
                 named["decode"] = (value - mean) / std
             else:
-                kind = "condition" if "prepare_latents" in site else "decoder" if value.ndim == 2 else "image_step"
+                kind = ("condition" if "prepare_" in site else "decoder" if value.ndim == 2 else
+                        "stochastic" if site == "rf:step" else "image_step")
                 named[f"{kind}_{counts[kind]:02d}"] = value
                 counts[kind] += 1
         return {k: v.contiguous() for k, v in named.items()}
@@ -162,12 +202,12 @@ class Check:
 
     def run(self):
         kinds = {"t5_encode": self.text, "vae_encode": self.encode, "vae_decode": self.decode, "vae_decode_noise": self.decode_with_noise,
-                 "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline}
+                 "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline, "official_pipeline": self.pipeline}
         for model in sorted(self.options.cases.glob("*/model_diffusers")):
             version = model.parent
             if self.options.only and version.name not in self.options.only.split(","):
                 continue
-            for group in ("text", "vae", "pipelines"):
+            for group in ("text", "vae", "pipelines", "official"):
                 for path in sorted((version / group).rglob("case.json")):
                     kind = json.loads(path.read_text())["kind"]
                     # Weights stored in other dtypes lie outside model_diffusers.
@@ -183,6 +223,7 @@ if __name__ == "__main__":
     parser.add_argument("--ltxv", type=Path, required=True)
     parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--only", default="", help="comma list of version folders")
+    parser.add_argument("--single-file", action="store_true", help="read model_original instead of model_diffusers")
     parser.add_argument("--match", default="", help="only cases whose path contains this")
     parser.add_argument("--tolerance", type=float, default=1e-3)
     sys.exit(Check(parser.parse_args()).run())

@@ -24,11 +24,13 @@ PromptEmbeds prompt_embeds(Engine::Impl& engine, const std::string& prompt, cons
 }
 
 GuidanceSettings settings_of(const StepGuidance& g, const Request& r) {
-  // One option, two meanings: with spatio-temporal guidance the official rescaling (1 = off), else diffusers' (0 = off).
+  // One option, two meanings: in a run with spatio-temporal guidance the official rescaling (1 = off, and steps without that
+  // guidance are not rescaled), else diffusers' (0 = off).
+  const bool official = std::any_of(r.stg_scales.begin(), r.stg_scales.end(), [](double scale) { return scale > 0; });
   return {.scale = g.scale,
-          .cfg_rescale = g.stg_scale > 0 ? 0 : g.rescale,
+          .cfg_rescale = official ? 0 : g.rescale,
           .stg_scale = g.stg_scale,
-          .stg_rescale = g.stg_scale > 0 ? g.rescale : 1,
+          .stg_rescale = official ? g.rescale : 1,
           .cfg_star = r.cfg_star};
 }
 

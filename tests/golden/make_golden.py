@@ -319,6 +319,13 @@ def run_official(m, initial, **settings):
         run["tokens"].append(result.clone())
         return result
     pipe.denoising_step = denoising_step
+    run["fresh"], real_like = [], torch.randn_like
+
+    def randn_like(*args, **kwargs):
+        run["fresh"].append(real_like(*args, **kwargs))
+        return run["fresh"][-1]
+    torch.manual_seed(tiny.SEED)
+    torch.randn_like = randn_like
     real, module.randn_tensor = module.randn_tensor, lambda *a, **k: pack(initial)
     try:
         run["latents"] = pipe(height=HEIGHT, width=WIDTH, num_frames=(initial.shape[2] - 1) * 8 + 1, frame_rate=FPS, is_video=True,
@@ -326,15 +333,24 @@ def run_official(m, initial, **settings):
                               text_encoder_max_tokens=tiny.CAPTION_LENGTH, skip_layer_strategy=SkipLayerStrategy.AttentionValues,
                               generator=torch.Generator().manual_seed(0), **settings).images
     finally:
-        module.randn_tensor = real
+        module.randn_tensor, torch.randn_like = real, real_like
     return run
 
 
 def official_loop(m):
-    """A whole run of ltx_video with classifier-free and spatio-temporal guidance: linear-quadratic schedule, four steps."""
+    """Whole runs of ltx_video: both guidances; guidance that changes with the level; fresh noise after every step."""
     initial = torch.randn(1, tiny.LATENT_CHANNELS, *GRID, generator=tiny.generator("official golden"))
-    run = run_official(m, initial, num_inference_steps=4, guidance_scale=3.0, stg_scale=1.0, rescaling_scale=0.7, skip_block_list=[1])
-    out = {"in_initial": initial, "step_tokens": torch.stack(run["tokens"]), "latents": run["latents"]}
+    out = {"in_initial": initial}
+    jobs = {"": dict(num_inference_steps=4, guidance_scale=3.0, stg_scale=1.0, rescaling_scale=0.7, skip_block_list=[1]),
+            "lists/": dict(num_inference_steps=8, skip_final_inference_steps=2, guidance_scale=[3, 6, 8, 1], stg_scale=[0, 4, 4, 1],
+                           rescaling_scale=[1, 0.5, 1, 1], guidance_timesteps=[1.0, 0.99, 0.98, 0.9], cfg_star_rescale=True,
+                           skip_block_list=[[], [0, 2], [1], [2]]),
+            "stochastic/": dict(timesteps=[1.0, 0.9937, 0.725, 0.4219], guidance_scale=1.0, stg_scale=0.0, rescaling_scale=1.0,
+                                stochastic_sampling=True)}
+    for case, settings in jobs.items():
+        run = run_official(m, initial, **settings)
+        out |= {f"{case}step_tokens": torch.stack(run["tokens"]), f"{case}latents": run["latents"]}
+        out |= {f"{case}in_stochastic_{i:02d}": draw for i, draw in enumerate(run["fresh"])}
     for name, text in (("positive", tiny.PROMPT), ("negative", tiny.NEGATIVE)):
         embeds, mask, _ = m.embed(text, 32)  # the mask keeps the padding out: 32 gives what 256 gives
         out |= {f"in_{name}_embeds": embeds, f"in_{name}_mask": mask}
@@ -433,6 +449,8 @@ def pipelines(m):
         "keyframes": dict(frames=17, num_inference_steps=4, image_cond_noise_scale=0.15, conditions=[(image, 0, 1.0), (second, 13, 0.8)]),
         "late_only": dict(frames=17, num_inference_steps=3, conditions=[(second, 9, 1.0), (image, 16, 0.5)]),
         "clip_prefix": dict(frames=25, num_inference_steps=3, conditions=[(clip9, 0, 1.0)]),
+        "v2v": dict(frames=17, num_inference_steps=6, denoise_strength=0.5,
+                    latents=torch.randn(1, tiny.LATENT_CHANNELS, *GRID, generator=tiny.generator("v2v golden"))),
         "clip_middle": dict(frames=33, num_inference_steps=3, image_cond_noise_scale=0.15, conditions=[(clip17, 8, 1.0)]),
     }
     out = {}
@@ -443,6 +461,8 @@ def pipelines(m):
         pipe = LTXConditionPipeline(scheduler=FlowMatchEulerDiscreteScheduler(**tiny.SCHEDULER), vae=m.vae, text_encoder=m.t5,
                                     tokenizer=m.tokenizer, transformer=m.transformer)
         settings = {"guidance_scale": 3.0, "image_cond_noise_scale": 0.0, **job}
+        if "latents" in job:
+            out[f"{case}/in_latents"] = job["latents"].clone()
         result = run_diffusers(m, pipe, module, conditions=conditions, max_sequence_length=tiny.CAPTION_LENGTH, **settings)
         for i, (frames, index, strength) in enumerate(items):
             out[f"{case}/in_frames_{i}"] = frames

@@ -100,7 +100,7 @@ TEST(EngineError, TokenizerAndTextEncoderMustFit) {
 TEST(EngineError, AModelThatIsNotThereNamesWhereItWasLookedFor) {
   expect_error(ErrorCode::io, "no-such-model", [] { Engine::open({.model = "no-such-model"}); });
   expect_error(ErrorCode::io, "share/ltxv/models", [] { Engine::open({.model = "no-such-model"}); });
-  expect_error(ErrorCode::unsupported, "diffusers-layout", [] {
+  expect_error(ErrorCode::unsupported, "no \"config\" in its metadata", [] {
     Engine::open({.model = test::golden_path("tiny_model/transformer/diffusion_pytorch_model.safetensors")});
   });
 }

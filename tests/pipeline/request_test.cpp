@@ -143,6 +143,61 @@ TEST(Request, EveryRangeIsCheckedByName) {
     expect_error(ErrorCode::invalid_argument, words, [&] { resolve(request, spec()); });
 }
 
+TEST(Request, GuidanceListsGiveEveryStepItsBin) {
+  // Sigmas 1, .99375, .9875, .98125, .975, .909375, .725, .421875; a step takes the first bin whose timestep is not
+  // above its sigma.
+  const auto r = resolve({.step_count = 8,
+                          .guidance_timesteps = {1.0, 0.98125, 0.9},
+                          .guidance_scales = {1, 6, 3},
+                          .stg_scales = {0, 4, 2},
+                          .guidance_rescales = {0.7},
+                          .skip_blocks = {{}, {0, 2}, {-1}}},
+                         spec());
+  ASSERT_EQ(r.guidance.size(), 8u);
+  const std::vector<int> bins = {0, 1, 1, 1, 2, 2, 2, 2};  // .98125 ties with its bin and takes it
+  for (size_t i = 0; i < bins.size(); ++i) {
+    EXPECT_EQ(r.guidance[i].scale, (std::vector<double>{1, 6, 3})[bins[i]]) << i;
+    EXPECT_EQ(r.guidance[i].stg_scale, (std::vector<double>{0, 4, 2})[bins[i]]) << i;
+    EXPECT_EQ(r.guidance[i].skip_blocks, (std::vector<std::vector<int64_t>>{{}, {0, 2}, {-1}})[bins[i]]) << i;
+    EXPECT_EQ(r.guidance[i].rescale, 0.7) << i;
+  }
+}
+
+TEST(Request, SkippedStepsAndStrengthCutTheSchedule) {
+  const auto all = linear_quadratic_sigmas(6);
+  EXPECT_EQ(resolve({.step_count = 6, .skip_last_steps = 2}, spec()).sigmas,
+            std::vector<double>(all.begin(), all.begin() + 4));
+  EXPECT_EQ(resolve({.step_count = 6, .skip_first_steps = 4, .input_video_path = "a.mp4"}, spec()).sigmas,
+            std::vector<double>(all.begin() + 4, all.end()));
+  // diffusers: min(int(6 * 0.5), 6) = 3 steps stay.
+  EXPECT_EQ(resolve({.step_count = 6, .input_video_path = "a.mp4", .strength = 0.5}, spec()).sigmas,
+            std::vector<double>(all.begin() + 3, all.end()));
+  EXPECT_EQ(resolve({.step_count = 6, .input_video_path = "a.mp4", .strength = 1.0}, spec()).sigmas, all);
+}
+
+TEST(Request, GuidanceListsAndCutsAreCheckedByName) {
+  const std::vector<Refusal> refusals = {
+      {{.guidance_timesteps = {1.0, 0.5}, .guidance_scales = {1, 2, 3}}, "guidance has 3 entries"},
+      {{.guidance_timesteps = {0.5, 1.0}}, "guidance timesteps must fall"},
+      {{.guidance_timesteps = {1.5}}, "guidance timestep 1.5"},
+      {{.stg_scales = {1, 2}}, "stg-scale has 2 entries"},
+      {{.stg_scales = {-1}}, "stg-scale -1"},
+      {{.guidance_rescales = {0.5, 2}}, "guidance rescale 2"},
+      {{.skip_blocks = {{3}}}, "skip-blocks: 3: this model has blocks 0 to 2"},
+      {{.skip_blocks = {{-4}}}, "skip-blocks: -4"},
+      {{.stg_mode = "values"}, "stg-mode \"values\" is not one of"},
+      {{.step_count = 4, .skip_last_steps = 4}, "leaves none of the 4"},
+      {{.step_count = 4, .skip_last_steps = -1}, "-1"},
+      {{.step_count = 4, .skip_first_steps = 2}, "needs an input video"},
+      {{.strength = 0.5}, "strength needs an input video"},
+      {{.input_video_path = "a.mp4", .strength = 0.0}, "leaves none"},
+      {{.input_video_path = "a.mp4", .strength = 1.5}, "strength 1.5"},
+      {{.skip_first_steps = 1, .input_video_path = "a.mp4", .strength = 0.5}, "exclude each other"},
+  };
+  for (const auto& [request, words] : refusals)
+    expect_error(ErrorCode::invalid_argument, words, [&] { resolve(request, spec()); });
+}
+
 TEST(Request, TheEdgesOfTheRangesAreLegal) {
   for (const Request& request :
        {Request{.width = 1, .height = 1, .frame_count = 1}, Request{.step_count = 1}, Request{.step_count = 1000},

@@ -1,0 +1,24 @@
+#pragma once
+// The error of each op against f64, case by case.
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/tensor.h"
+
+namespace ltxv::test {
+
+/// Largest error of the variant that runs, by case name; "f32 ..." or "bf16 ...". A case that the pinned variant
+/// refuses is left out.
+using Errors = std::map<std::string, double>;
+using Measure = Errors (*)();
+
+/// One measure for each op of the registry.
+const std::map<std::string_view, Measure>& measures();
+
+Errors row_op_errors(std::string_view op);  // measures_rows.cpp
+Errors vae_norm_errors();                   // measures_vae.cpp
+Errors depth_to_space_errors();
+Errors conv3d_errors();
+
+}  // namespace ltxv::test
