@@ -71,7 +71,11 @@ inline std::string code_of(const std::string& line) {
       continue;
     }
     if (c == '/' && i + 1 < line.size() && (line[i + 1] == '/' || line[i + 1] == '*')) break;
-    if (c == '"' || (c == '\'' && (i == 0 || !std::isalnum(static_cast<unsigned char>(line[i - 1]))))) quote = c;
+    // A quote behind a digit or letter parts the digits of a number.
+    if (c == '"' || (c == '\'' && (i == 0 || !std::isalnum(static_cast<unsigned char>(line[i - 1]))))) {
+      quote = c;
+      continue;
+    }
     code += c;
   }
   const auto start = code.find_first_not_of(' ');
