@@ -164,9 +164,15 @@ TEST_F(EngineGuidance, SingleFilesThatCannotBeReadSayWhy) {
   config = original_config();
   config["allowed_inference_steps"] = {0.5, 1.0};
   EXPECT_THROW(open(config), Error);
+}
+
+TEST_F(EngineGuidance, WithoutATextEncoderOnlyPromptsFail) {
   auto options = single_options(single_file(folder_, original_config()));
-  options.text_encoder = "";
-  test::expect_error(ErrorCode::invalid_argument, "text", [&] { Engine::open(options); });
+  options.text_encoder = options.tokenizer = "";
+  const auto engine = Engine::open(options);
+  EXPECT_NO_THROW(engine->decode(at::zeros({1, 8, 1, 1, 1}), {}));
+  test::expect_error(ErrorCode::invalid_argument, "without a text encoder",
+                     [&] { engine->generate(test::small_request(9, 1)); });
 }
 
 }  // namespace
