@@ -248,7 +248,8 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, help="folder to use instead of the bundled model")
     parser.add_argument("--large", type=pathlib.Path, help="what make_random_model.py wrote; needed by decode and forward")
     parser.add_argument("--only", nargs="+", choices=goals, default=list(goals))
-    parser.add_argument("--threads", type=int, default=0, help="of the library; 0: physical cores, as torch does")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
+                        help="of the library; the default is what torch takes")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--large-pairs", type=int, default=3)
     parser.add_argument("--decode-runs", type=int, default=3, help="calls in a process; the first is not counted")
