@@ -6,9 +6,7 @@
 #include "adaln/adaln.h"
 #include "attention/attention.h"
 #include "base/error.h"
-#if __has_include("gelu/gelu.h")
 #include "gelu/gelu.h"
-#endif
 #include "kernels/measures.h"
 #include "qk_norm_rope/qk_norm_rope.h"
 
@@ -112,7 +110,6 @@ double attention_error(const Case& odd_or_even, at::ScalarType dtype) {
   return error;
 }
 
-#if __has_include("gelu/gelu.h")
 double gelu_tanh_error(const Case& c, at::ScalarType dtype) {
   Draw draw;
   // Small, usual and saturated arguments.
@@ -123,7 +120,6 @@ double gelu_tanh_error(const Case& c, at::ScalarType dtype) {
   ops::gelu_tanh_(x);
   return largest(x, expected);
 }
-#endif
 
 }  // namespace
 
@@ -131,10 +127,8 @@ Errors row_op_errors(std::string_view op) {
   const auto measure = op == "rms_norm_modulate" ? rms_norm_modulate_error
                        : op == "add_gated"       ? add_gated_error
                        : op == "qk_norm_rope"    ? qk_norm_rope_error
-#if __has_include("gelu/gelu.h")
-                       : op == "gelu_tanh" ? gelu_tanh_error
-#endif
-                                           : attention_error;
+                       : op == "gelu_tanh"       ? gelu_tanh_error
+                                                 : attention_error;
   Errors errors;
   for (const auto dtype : {at::kFloat, at::kBFloat16})
     for (const Case& c : kCases)
@@ -145,18 +139,14 @@ Errors row_op_errors(std::string_view op) {
 
 const std::map<std::string_view, Measure>& measures() {
   static const std::map<std::string_view, Measure> table = {
-    {"rms_norm_modulate", [] { return row_op_errors("rms_norm_modulate"); }},
-    {"add_gated", [] { return row_op_errors("add_gated"); }},
-    {"qk_norm_rope", [] { return row_op_errors("qk_norm_rope"); }},
-    {"attention", [] { return row_op_errors("attention"); }},
-#if __has_include("gelu/gelu.h")
-    {"gelu_tanh", [] { return row_op_errors("gelu_tanh"); }},
-#endif
-#if __has_include("conv3d/conv3d.h")
-    {"vae_norm", vae_norm_errors},
-    {"depth_to_space", depth_to_space_errors},
-    {"conv3d", conv3d_errors},
-#endif
+      {"rms_norm_modulate", [] { return row_op_errors("rms_norm_modulate"); }},
+      {"add_gated", [] { return row_op_errors("add_gated"); }},
+      {"qk_norm_rope", [] { return row_op_errors("qk_norm_rope"); }},
+      {"attention", [] { return row_op_errors("attention"); }},
+      {"gelu_tanh", [] { return row_op_errors("gelu_tanh"); }},
+      {"vae_norm", vae_norm_errors},
+      {"depth_to_space", depth_to_space_errors},
+      {"conv3d", conv3d_errors},
   };
   return table;
 }

@@ -1,5 +1,4 @@
 // Ops of the video VAE.
-#if __has_include("conv3d/conv3d.h")
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "base/error.h"
@@ -141,4 +140,3 @@ Errors conv3d_errors() {
 }
 
 }  // namespace ltxv::test
-#endif
