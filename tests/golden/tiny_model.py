@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import random
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def train_tokenizer(folder):
     lines = [" ".join(r.choice(_WORDS) for _ in range(r.randint(3, 9))) + r.choice([".", ",", "!", ""]) for _ in range(600)]
     lines = [s[0].upper() + s[1:] if r.random() < 0.5 else s for s in lines]
     lines += [PROMPT, PROMPT_2, NEGATIVE, "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 ;:'\"()-?"] * 4
-    rules = folder / "rules.tsv"
+    here = os.getcwd()
+    os.chdir(folder)  # the model remembers the path of its rules: a relative one is the same everywhere
+    rules = Path("rules.tsv")
     rules.write_text("".join(" ".join(f"{ord(c):X}" for c in k) + "\t" + " ".join(f"{ord(c):X}" for c in v) + "\n"
                              for k, v in sorted(_RULES.items())))
     buffer = io.BytesIO()
@@ -77,6 +80,7 @@ def train_tokenizer(folder):
         normalization_rule_tsv=str(rules), character_coverage=1.0, hard_vocab_limit=False, minloglevel=2,
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1, pad_piece="<pad>", eos_piece="</s>", unk_piece="<unk>")
     rules.unlink()
+    os.chdir(here)
     (folder / "spiece.model").write_bytes(buffer.getvalue())
     extra = [f"<extra_id_{i}>" for i in range(100)]
     (folder / "tokenizer_config.json").write_text(json.dumps(
