@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import time
@@ -30,14 +31,16 @@ def train_tokenizer(folder: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     corpus = (world.caption(world.sample_cell(rng), rng) for _ in range(20000))
+    # Through memory: a file name given to the trainer would be stored in the model.
+    model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=corpus, model_prefix=str(folder / "spiece"), model_type="unigram",
+        sentence_iterator=corpus, model_writer=model, model_type="unigram",
         vocab_size=models.VOCABULARY, normalization_rule_name="nmt_nfkc",
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1, pad_piece="<pad>", eos_piece="</s>",
         unk_piece="<unk>", hard_vocab_limit=False, minloglevel=2,
         user_defined_symbols=list("!?-:;()/'\"") + list("0123456789"),
         required_chars="abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,")
-    (folder / "spiece.vocab").unlink()
+    (folder / "spiece.model").write_bytes(model.getvalue())
     special = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n")
     config = {**special, "tokenizer_class": "T5Tokenizer", "extra_ids": 0,
