@@ -33,13 +33,8 @@ json read_json_file(const std::string& path) {
   }
 }
 
-TransformerConfig transformer_config_from_diffusers(const json& config, const std::string& where, bool* states_causal) {
-  ConfigObject object(config, where);
-  const auto name = object.string("_class_name", "LTXVideoTransformer3DModel");
-  LTXV_REQUIRE(Unsupported, name.rfind("LTX2", 0) != 0, where, ": \"_class_name\" is ", name,
-               ": this is an LTX-2 model; LTX-Video 0.9.x is supported");
-  LTXV_REQUIRE(Unsupported, name == "LTXVideoTransformer3DModel", where, ": \"_class_name\" is ", name,
-               ", expected LTXVideoTransformer3DModel");
+TransformerConfig read_transformer_numbers(ConfigObject& object) {
+  const std::string& where = object.where();
   constexpr int64_t kMaxChannels = 1 << 16, kMaxCount = 1024;
   TransformerConfig c;
   c.in_channels = object.integer("in_channels", 128, 1, kMaxChannels);
@@ -52,6 +47,19 @@ TransformerConfig transformer_config_from_diffusers(const json& config, const st
   LTXV_REQUIRE(Unsupported, object.integer("cross_attention_dim", c.width(), 1, 1 << 20) == c.width(), where,
                ": \"cross_attention_dim\" is not num_attention_heads x attention_head_dim = ", c.width());
   LTXV_REQUIRE(BadWeights, c.width() % 2 == 0 && c.width() >= 12, where, ": model width ", c.width(), " cannot carry rotary positions");
+  LTXV_REQUIRE(BadWeights, c.in_channels == c.out_channels, where, ": in_channels ", c.in_channels, " and out_channels ",
+               c.out_channels, " differ");
+  return c;
+}
+
+TransformerConfig transformer_config_from_diffusers(const json& config, const std::string& where, bool* states_causal) {
+  ConfigObject object(config, where);
+  const auto name = object.string("_class_name", "LTXVideoTransformer3DModel");
+  LTXV_REQUIRE(Unsupported, name.rfind("LTX2", 0) != 0, where, ": \"_class_name\" is ", name,
+               ": this is an LTX-2 model; LTX-Video 0.9.x is supported");
+  LTXV_REQUIRE(Unsupported, name == "LTXVideoTransformer3DModel", where, ": \"_class_name\" is ", name,
+               ", expected LTXVideoTransformer3DModel");
+  TransformerConfig c = read_transformer_numbers(object);
   object.require("activation_fn", "gelu-approximate", "gelu-approximate");
   object.require("attention_bias", true, true);
   object.require("attention_out_bias", true, true);
@@ -62,8 +70,6 @@ TransformerConfig transformer_config_from_diffusers(const json& config, const st
   *states_causal = object.has("causal_temporal_positioning");
   c.causal_positions = object.boolean("causal_temporal_positioning", false);
   object.finish();
-  LTXV_REQUIRE(BadWeights, c.in_channels == c.out_channels, where, ": in_channels ", c.in_channels, " and out_channels ",
-               c.out_channels, " differ");
   return c;
 }
 

@@ -54,19 +54,9 @@ ScheduleSpec schedule_from_original(const json& config, const std::string& where
 TransformerConfig transformer_config_from_original(const json& config, const std::string& where, bool* states_causal) {
   ConfigObject object(config, where);
   object.require("_class_name", "Transformer3DModel", "Transformer3DModel");
-  constexpr int64_t kMaxChannels = 1 << 16, kMaxCount = 1024;
-  TransformerConfig c;
-  c.in_channels = object.integer("in_channels", 128, 1, kMaxChannels);
-  c.out_channels = object.integer("out_channels", c.in_channels, 1, kMaxChannels);
-  c.head_count = object.integer("num_attention_heads", 32, 1, kMaxCount);
-  c.head_width = object.integer("attention_head_dim", 64, 2, kMaxCount);
-  c.layer_count = object.integer("num_layers", 28, 1, kMaxCount);
-  c.caption_channels = object.integer("caption_channels", 4096, 1, kMaxChannels);
-  c.norm_eps = object.number("norm_eps", 1e-6);
+  TransformerConfig c = read_transformer_numbers(object);
   c.rope_theta = object.number("positional_embedding_theta", 10000.0);
   c.timestep_scale = object.number("timestep_scale_multiplier", 1000);
-  LTXV_REQUIRE(Unsupported, object.integer("cross_attention_dim", c.width(), 1, 1 << 20) == c.width(), where,
-               ": \"cross_attention_dim\" is not num_attention_heads x attention_head_dim = ", c.width());
   object.require("activation_fn", "gelu-approximate", "gelu-approximate");
   object.require("attention_bias", true, true);
   object.require("norm_elementwise_affine", false, false);

@@ -8,8 +8,14 @@
 
 namespace ltxv {
 
+class ConfigObject;
+
 /// A JSON file of at most 4 MiB. Errors: IoError, BadWeights (malformed, nested too deeply).
 nlohmann::json read_json_file(const std::string& path);
+
+/// The numbers that both forms of a transformer's configuration write under the same keys, checked.
+/// Errors: BadWeights, Unsupported naming the file and the key.
+TransformerConfig read_transformer_numbers(ConfigObject& object);
 
 /// transformer/config.json of a diffusers folder. Errors: BadWeights, Unsupported naming `where` and the key.
 TransformerConfig transformer_config_from_diffusers(const nlohmann::json& config, const std::string& where, bool* states_causal);
