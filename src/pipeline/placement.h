@@ -41,6 +41,8 @@ struct PlacementPlan {
   int64_t denoise_activation_bytes = 0;  ///< rough upper estimates
   int64_t decode_activation_bytes = 0;
   int64_t peak_bytes = 0;                ///< largest stage
+
+  ComputeType type(Component component) const { return types[static_cast<int>(component)]; }
 };
 
 /// Errors: InvalidArgument (unknown dtype or device), Unsupported (fp16 on a CPU), DeviceError (a CUDA device in a CPU build).

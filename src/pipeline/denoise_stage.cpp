@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <cmath>
+
+#include "diffusion/guidance.h"
+#include "pipeline/stages.h"
+
+namespace ltxv {
+namespace {
+
+GuidanceSettings settings_of(const StepGuidance& g, const Request& r) {
+  // One option, two meanings: in a run with spatio-temporal guidance the official rescaling (1 = off, and steps without that
+  // guidance are not rescaled), else diffusers' (0 = off).
+  const bool official = std::any_of(r.stg_scales.begin(), r.stg_scales.end(), [](double scale) { return scale > 0; });
+  return {.scale = g.scale,
+          .cfg_rescale = official ? 0 : g.rescale,
+          .stg_scale = g.stg_scale,
+          .stg_rescale = official ? g.rescale : 1,
+          .cfg_star = r.cfg_star};
+}
+
+SkipMode skip_mode_of(const std::string& name) {
+  if (name == "attention_skip") return SkipMode::attention_skip;
+  if (name == "residual") return SkipMode::residual;
+  if (name == "transformer_block") return SkipMode::transformer_block;
+  return SkipMode::attention_values;
+}
+
+struct PromptPair {
+  const PromptContext &positive, &negative;
+};
+
+// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them.
+at::Tensor guided_velocity(const Transformer& transformer, const PromptPair& prompts, const RopeTable& rope, const SamplerState& state,
+                           const ResolvedRequest& resolved, const RunContext& run) {
+  const StepGuidance& step = resolved.guidance[state.step];
+  const GuidanceSettings guidance = settings_of(step, resolved.request);
+  const Perturbation perturbation{step.skip_blocks, skip_mode_of(resolved.request.stg_mode)};
+  std::vector<const PromptContext*> passes;
+  if (guidance.needs_negative()) passes.push_back(&prompts.negative);
+  passes.push_back(&prompts.positive);
+  if (guidance.needs_perturbed()) passes.push_back(&prompts.positive);
+  const auto sigmas = token_sigmas(state);
+  const auto out = transformer.forward({.tokens = state.tokens,
+                                        .sigmas = sigmas,
+                                        .rope = rope,
+                                        .prompts = passes,
+                                        .perturbation = guidance.needs_perturbed() ? &perturbation : nullptr},
+                                       run);
+  const int64_t positive = guidance.needs_negative() ? 1 : 0;
+  return combine_guidance(out.narrow(0, positive, 1), guidance.needs_negative() ? out.narrow(0, 0, 1) : at::Tensor(),
+                          guidance.needs_perturbed() ? out.narrow(0, positive + 1, 1) : at::Tensor(), guidance);
+}
+
+}  // namespace
+
+bool needs_negative(const ResolvedRequest& resolved) {
+  return std::any_of(resolved.guidance.begin(), resolved.guidance.end(),
+                     [&](const StepGuidance& g) { return settings_of(g, resolved.request).needs_negative(); });
+}
+
+int64_t most_passes(const ResolvedRequest& resolved) {
+  int64_t most = 1;
+  for (const StepGuidance& g : resolved.guidance) {
+    const auto settings = settings_of(g, resolved.request);
+    most = std::max<int64_t>(most, 1 + settings.needs_negative() + settings.needs_perturbed());
+  }
+  return most;
+}
+
+void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& coordinates, const Prompts& prompts,
+                   const ResolvedRequest& resolved, NoiseSource& noise, const PlacementPlan& plan, RunContext& run) {
+  const Request& r = resolved.request;
+  const auto transformer = engine.weights.transformer(plan.type(Component::transformer));
+  const RopeTable rope = make_rope_table(to_positions(coordinates, r.frames_per_second), transformer->config());
+  const PromptContext positive = transformer->prepare_prompt(prompts.positive.embeds, prompts.positive.mask);
+  const PromptContext negative = prompts.negative.embeds.defined()
+                                     ? transformer->prepare_prompt(prompts.negative.embeds, prompts.negative.mask)
+                                     : PromptContext{};
+  while (!state.finished()) {
+    run.report(Stage::denoise, state.step, state.step_count());
+    if (state.strength.defined() && *r.image_noise_scale > 0)
+      renoise_kept_tokens(state, *r.image_noise_scale, noise.draw(indexed_name("image_step", state.step), state.tokens.sizes()));
+    const auto velocity = guided_velocity(*transformer, {positive, negative}, rope, state, resolved, run);
+    if (r.stochastic) {
+      stochastic_step(state, velocity, noise.draw(indexed_name("stochastic", state.step), state.tokens.sizes()));
+    } else {
+      euler_step(state, velocity);
+    }
+    state.draw_count = static_cast<int64_t>(noise.drawn().size());
+    LTXV_REQUIRE(NumericError, std::isfinite(state.tokens.sum().item<float>()), "latents became NaN or Inf at step ", state.step,
+                 " of ", state.step_count());
+  }
+  run.report(Stage::denoise, state.step, state.step_count());
+}
+
+}  // namespace ltxv

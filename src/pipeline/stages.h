@@ -1,0 +1,40 @@
+#pragma once
+// The stages between the text encoder and the decoder; generate() calls them in order.
+#include <string>
+#include <vector>
+
+#include "diffusion/conditioning.h"
+#include "diffusion/sampler.h"
+#include "pipeline/engine_impl.h"
+#include "transformer/transformer.h"
+
+namespace ltxv {
+
+/// What a run reads from files beside the model: all of it before any heavy work.
+struct RunMedia {
+  std::vector<at::Tensor> conditions;  ///< frames of each condition, f32 [1,3,T,H,W], at the computed size
+  at::Tensor video_pixels, video_latents;  ///< at most one: what the run starts from instead of pure noise
+};
+
+/// Errors: IoError, InvalidArgument, BadWeights naming the file.
+RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec);
+
+/// Noise, mixed with the input video and the conditions. Draws "initial" and "condition_00", ….
+StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, NoiseSource& noise,
+                       const PlacementPlan& plan, RunContext& run);
+
+/// True when some step makes a pass with the negative prompt.
+bool needs_negative(const ResolvedRequest& resolved);
+/// Predictions of the step that makes most of them.
+int64_t most_passes(const ResolvedRequest& resolved);
+
+struct Prompts {
+  PromptEmbeds positive, negative;  ///< negative only where needs_negative()
+};
+
+/// Runs every step that `state` has left. Draws "image_step_00", … and "stochastic_00", ….
+/// Shapes: coordinates i64 [3,N].   Errors: NumericError naming the step, Cancelled.
+void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& coordinates, const Prompts& prompts,
+                   const ResolvedRequest& resolved, NoiseSource& noise, const PlacementPlan& plan, RunContext& run);
+
+}  // namespace ltxv

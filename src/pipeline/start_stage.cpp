@@ -1,0 +1,81 @@
+#include "pipeline/media_io.h"
+#include "pipeline/stages.h"
+#include "pipeline/tensor_files.h"
+
+namespace ltxv {
+namespace {
+
+// [1,C,T,H,W], whichever layout the generator drew.
+at::Tensor initial_noise(NoiseSource& noise, NoiseKind kind, int64_t channels, const LatentShape& shape) {
+  if (kind == NoiseKind::torch_tokens) return to_volume(noise.draw("initial", {1, shape.token_count(), channels}), shape);
+  return noise.draw("initial", {1, channels, shape.frames, shape.height, shape.width});
+}
+
+std::vector<EncodedCondition> encode_conditions(Engine::Impl& engine, const std::vector<ConditionItem>& items,
+                                                const std::vector<at::Tensor>& pixels, const PlacementPlan& plan, RunContext& run) {
+  std::vector<EncodedCondition> encoded;
+  const auto count = static_cast<int64_t>(items.size());
+  for (int64_t i = 0; i < count; ++i) {
+    run.report(Stage::encode, i, count);
+    const auto encoder = engine.weights.vae_encoder(plan.type(Component::vae_encoder));
+    encoded.push_back({encoder->encode(pixels[i], run), items[i].frame_index, items[i].strength});
+  }
+  if (count > 0) {
+    engine.weights.stage_done(Component::vae_encoder, plan);
+    run.report(Stage::encode, count, count);
+  }
+  return encoded;
+}
+
+// Latents of the input video, where the file holds latents.
+at::Tensor read_latents(const std::string& path, const ResolvedRequest& resolved, const ModelSpec& spec) {
+  if (!path.ends_with(".safetensors")) return {};
+  const auto tensors = load_tensors(path);
+  const auto it = tensors.find("latents");
+  if (it == tensors.end()) return {};
+  const LatentShape& l = resolved.latent;
+  const auto latents = it->second.to(at::kFloat);
+  LTXV_CHECK(latents.sizes() == at::IntArrayRef({1, spec.vae.latent_channels, l.frames, l.height, l.width}), path, ": latents are ",
+             latents.sizes(), ", this run needs [1, ", spec.vae.latent_channels, ", ", l.frames, ", ", l.height, ", ", l.width, "]");
+  return latents;
+}
+
+// Source: LTX-Video pipeline_ltx_video.py, prepare_latents: sigma * noise + (1 - sigma) * latents.
+at::Tensor mix_input_video(Engine::Impl& engine, const RunMedia& media, const at::Tensor& noise, double sigma,
+                           const PlacementPlan& plan, RunContext& run) {
+  if (!media.video_pixels.defined() && !media.video_latents.defined()) return noise;
+  const auto latents = media.video_latents.defined()
+                           ? media.video_latents
+                           : engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.video_pixels, run);
+  const auto level = static_cast<float>(sigma);
+  return noise * level + latents * (1.0f - level);
+}
+
+}  // namespace
+
+RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec) {
+  RunMedia media;
+  for (const ConditionItem& item : resolved.request.conditions)
+    media.conditions.push_back(read_condition(item, resolved, spec.vae.compression));
+  const std::string& path = resolved.request.input_video_path;
+  if (path.empty()) return media;
+  media.video_latents = read_latents(path, resolved, spec);
+  if (media.video_latents.defined()) return media;
+  media.video_pixels = read_condition({.path = path}, resolved, spec.vae.compression);
+  LTXV_CHECK(media.video_pixels.size(2) == resolved.padded.frames, path, ": ", media.video_pixels.size(2),
+             " usable frames, this run needs ", resolved.padded.frames);
+  return media;
+}
+
+StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, NoiseSource& noise,
+                       const PlacementPlan& plan, RunContext& run) {
+  const ModelSpec& spec = engine.spec;
+  const Request& r = resolved.request;
+  const auto drawn = initial_noise(noise, r.noise_kind, spec.vae.latent_channels, resolved.latent);
+  const auto start = mix_input_video(engine, media, drawn, resolved.sigmas.front(), plan, run);
+  const auto conditions = encode_conditions(engine, r.conditions, media.conditions, plan, run);
+  const FrameRule rule = spec.transformer.causal_positions ? FrameRule::causal : FrameRule::plain;
+  return apply_conditions(start, conditions, spec.vae.compression, rule, noise);
+}
+
+}  // namespace ltxv
