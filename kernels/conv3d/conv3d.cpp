@@ -40,11 +40,11 @@ at::Tensor winograd(const Call& call) {
   at::Tensor v_all = call.scratch.take({kPlanes * tile_step * in}, at::kFloat);
   at::Tensor m_all = call.scratch.take({kPlanes * tile_step * out_step}, at::kFloat);
   const float* x = a.x.const_data_ptr<float>();
-  const float* w = a.weight.const_data_ptr<float>();
   for (int64_t o = 0; o < out; o += out_step) {
     const int64_t count = std::min(out_step, out - o);
     at::Tensor u = u_all.narrow(0, 0, kPlanes * count * in).view({kPlanes, count, in});
-    const cpu::WinogradWeightArgs weight{w, u.mutable_data_ptr<float>(), in, o, count};
+    const cpu::WinogradWeightArgs weight{a.weight.scalar_type() == at::kBFloat16, a.weight.const_data_ptr(), u.mutable_data_ptr<float>(),
+                                         in, o, count};
     at::parallel_for(0, count, std::max<int64_t>(1, 4096 / in), [&](int64_t b, int64_t e) { kWeight(weight, b, e); });
     for (int64_t t = 0; t < tiles; t += tile_step) {
       const int64_t rows = std::min(tile_step, tiles - t);
@@ -73,14 +73,30 @@ at::Tensor gathered(const Call& call) {
   const cpu::PatchArgs patches{rows.scalar_type() == at::kBFloat16, s, a.x.const_data_ptr(), rows.mutable_data_ptr(), in};
   at::parallel_for(0, positions, 1, [&](int64_t begin, int64_t end) { kGather(patches, begin, end); });
   at::Tensor y = call.scratch.take({positions, out}, a.x.scalar_type());
-  at::addmm_out(y, a.bias, rows, a.weight.view({out, in * 27}).t());
+  const at::Tensor matrix = a.weight.view({out, in * 27});
+  if (matrix.scalar_type() == rows.scalar_type()) {
+    at::addmm_out(y, a.bias, rows, matrix.t());
+  } else {
+    constexpr int64_t kChunkFloats = 4 << 20;  // a widened part should still be in the cache when it is multiplied
+    const int64_t step = std::max<int64_t>(16, kChunkFloats / matrix.size(1));
+    at::Tensor wide = call.scratch.take({std::min(step, out), in * 27}, rows.scalar_type());
+    for (int64_t o = 0; o < out; o += step) {
+      const int64_t count = std::min(step, out - o);
+      const at::Tensor part = wide.narrow(0, 0, count).copy_(matrix.narrow(0, o, count));
+      at::Tensor columns = y.narrow(1, o, count);
+      at::addmm_out(columns, a.bias.narrow(0, o, count), rows, part.t());
+    }
+  }
   at::Tensor volume = y.view({s.batch, s.frames, s.height, s.width, out}).permute({0, 4, 1, 2, 3});
   return a.residual.defined() ? volume.add_(a.residual) : volume;
 }
 
 /// What both take: stride 1, spatial zeros, dense storage.
 bool fits_vectors(const Conv3dArgs& a) {
-  if (!a.x.is_cpu() || a.weight.scalar_type() != a.x.scalar_type() || a.bias.scalar_type() != a.x.scalar_type()) return false;
+  if (!a.x.is_cpu() || a.bias.scalar_type() != a.x.scalar_type()) return false;
+  if (a.weight.scalar_type() != a.x.scalar_type() && !(a.weight.scalar_type() == at::kBFloat16 && a.x.scalar_type() == at::kFloat)) {
+    return false;
+  }
   return a.stride == std::array<int64_t, 3>{1, 1, 1} && a.pad_space && a.weight.is_contiguous() && a.bias.is_contiguous() &&
          is_channels_last(a.x);
 }
@@ -138,7 +154,7 @@ at::Tensor conv3d(const Conv3dArgs& a, Scratch& scratch) {
 
 at::Tensor conv3d_reference(const Conv3dArgs& a) {
   const int64_t pad = a.pad_space ? 1 : 0;
-  at::Tensor y = at::conv3d(a.x, a.weight, a.bias, a.stride, {0, pad, pad});
+  at::Tensor y = at::conv3d(a.x, a.weight.to(a.x.scalar_type()), a.bias, a.stride, {0, pad, pad});
   return a.residual.defined() ? y.add_(a.residual) : y;
 }
 

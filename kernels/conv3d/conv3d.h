@@ -8,7 +8,7 @@ namespace ltxv::ops {
 
 struct Conv3dArgs {
   const at::Tensor& x;         ///< [B,C,T+2,H,W], frames padded
-  const at::Tensor& weight;    ///< [O,C,3,3,3] contiguous
+  const at::Tensor& weight;    ///< [O,C,3,3,3] contiguous; of x's dtype, or bf16 under an f32 x
   const at::Tensor& bias;      ///< [O]
   const at::Tensor& residual;  ///< as the result, or undefined; added to it
   std::array<int64_t, 3> stride = {1, 1, 1};

@@ -41,7 +41,8 @@ struct WinogradInputArgs {
   int64_t channels, first, capacity;
 };
 struct WinogradWeightArgs {
-  const float* w;  ///< [O,C,27]
+  bool bf16;       ///< w; f32 otherwise
+  const void* w;   ///< [O,C,27]
   float* u;        ///< [64,count,C] for output channels first .. first+count
   int64_t channels, first, count;
 };

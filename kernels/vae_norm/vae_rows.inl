@@ -161,6 +161,37 @@ inline void input_transform(Vec a, Vec b, Vec c, Vec d, Vec* out, int64_t step) 
   out[3 * step] = b - d;
 }
 
+template <class T>
+void weight_rows(const WinogradWeightArgs& a, int64_t begin, int64_t end) {
+  const int64_t c = a.channels, plane = a.count * c;
+  // G along one axis: g0, (g0+g1+g2)/2, (g0-g1+g2)/2, g2.
+  const auto expand = [](Vec g0, Vec g1, Vec g2, Vec* out, int64_t step) {
+    const Vec even = (g0 + g2) * 0.5f, odd = g1 * 0.5f;
+    out[0] = g0;
+    out[step] = even + odd;
+    out[2 * step] = even - odd;
+    out[3 * step] = g2;
+  };
+  for (int64_t o = begin; o < end; ++o) {
+    for (int64_t n = 0; n < c; n += kLanes) {
+      const T* w = static_cast<const T*>(a.w) + ((a.first + o) * c + n) * 27;
+      float taps[27][kLanes];
+      for (int64_t l = 0; l < kLanes; ++l)
+        for (int64_t k = 0; k < 27; ++k) taps[k][l] = to_float(w[l * 27 + k]);
+      Vec columns[9 * 4], planes[3 * 16];
+      for (int64_t r = 0; r < 9; ++r) expand(load(taps[3 * r]), load(taps[3 * r + 1]), load(taps[3 * r + 2]), columns + 4 * r, 1);
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t k = 0; k < 4; ++k)
+          expand(columns[12 * i + k], columns[12 * i + 4 + k], columns[12 * i + 8 + k], planes + 16 * i + k, 4);
+      for (int64_t p = 0; p < 16; ++p) {
+        Vec out[4];
+        expand(planes[p], planes[16 + p], planes[32 + p], out, 1);
+        for (int64_t i = 0; i < 4; ++i) store(a.u + (16 * i + p) * plane + o * c + n, out[i]);
+      }
+    }
+  }
+}
+
 struct Tile {
   int64_t b, t, h, w;  // of the first output position
 };
@@ -218,33 +249,7 @@ void winograd_input(const WinogradInputArgs& a, int64_t begin, int64_t end) {
 }
 
 void winograd_weight(const WinogradWeightArgs& a, int64_t begin, int64_t end) {
-  const int64_t c = a.channels, plane = a.count * c;
-  // G along one axis: g0, (g0+g1+g2)/2, (g0-g1+g2)/2, g2.
-  const auto expand = [](Vec g0, Vec g1, Vec g2, Vec* out, int64_t step) {
-    const Vec even = (g0 + g2) * 0.5f, odd = g1 * 0.5f;
-    out[0] = g0;
-    out[step] = even + odd;
-    out[2 * step] = even - odd;
-    out[3 * step] = g2;
-  };
-  for (int64_t o = begin; o < end; ++o) {
-    for (int64_t n = 0; n < c; n += kLanes) {
-      const float* w = a.w + ((a.first + o) * c + n) * 27;
-      float taps[27][kLanes];
-      for (int64_t l = 0; l < kLanes; ++l)
-        for (int64_t k = 0; k < 27; ++k) taps[k][l] = w[l * 27 + k];
-      Vec columns[9 * 4], planes[3 * 16];
-      for (int64_t r = 0; r < 9; ++r) expand(load(taps[3 * r]), load(taps[3 * r + 1]), load(taps[3 * r + 2]), columns + 4 * r, 1);
-      for (int64_t i = 0; i < 3; ++i)
-        for (int64_t k = 0; k < 4; ++k)
-          expand(columns[12 * i + k], columns[12 * i + 4 + k], columns[12 * i + 8 + k], planes + 16 * i + k, 4);
-      for (int64_t p = 0; p < 16; ++p) {
-        Vec out[4];
-        expand(planes[p], planes[16 + p], planes[32 + p], out, 1);
-        for (int64_t i = 0; i < 4; ++i) store(a.u + (16 * i + p) * plane + o * c + n, out[i]);
-      }
-    }
-  }
+  a.bf16 ? weight_rows<Bf16>(a, begin, end) : weight_rows<float>(a, begin, end);
 }
 
 void winograd_output(const WinogradOutputArgs& a, int64_t begin, int64_t end) {

@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "weights/file_bytes.h"
+
 namespace ltxv {
 namespace {
 
@@ -72,6 +74,10 @@ std::shared_ptr<const VideoVae> WeightStore::vae_decoder(ComputeType type) {
 void WeightStore::stage_done(Component component, const PlacementPlan& plan) {
   if (plan.residency[static_cast<int>(component)] == Residency::resident) return;
   const std::lock_guard lock(mutex_);
+  // The file stays mapped. Where another component lies in the same file, what it has loaded comes back as it is read.
+  if (source(component))
+    for (const TensorEntry& entry : source(component)->entries())
+      if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);
   switch (component) {
     case Component::text_encoder: text_encoder_.reset(); break;
     case Component::transformer: transformer_.reset(); break;

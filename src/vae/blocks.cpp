@@ -147,7 +147,7 @@ class DepthToSpace : public Block {
 }  // namespace
 
 Conv3d::Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& options)
-    : weight_(at.take("conv.weight", {out, in, 3, 3, 3})), bias_(at.take("conv.bias", {out})), options_(options) {}
+    : weight_(at.take_stored("conv.weight", {out, in, 3, 3, 3})), bias_(at.take("conv.bias", {out})), options_(options) {}
 
 ops::FramePadding Conv3d::padding() const {
   return options_.time == TimePadding::causal ? ops::FramePadding{2, 0} : ops::FramePadding{1, 1};
@@ -167,9 +167,11 @@ at::Tensor Conv3d::normed(const at::Tensor& x, const at::Tensor& shift, const at
 at::Tensor Conv3d::padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const {
   const bool zeros = options_.space == SpatialPadding::zeros;
   if (!zeros) x = at::pad(x, {1, 1, 1, 1, 0, 0}, options_.space == SpatialPadding::reflect ? "reflect" : "replicate");
-  const ops::Conv3dArgs args{.x = x, .weight = weight_, .bias = bias_, .residual = residual, .stride = options_.stride,
+  const ops::Conv3dArgs args{.x = x, .weight = weight_.values, .bias = bias_, .residual = residual, .stride = options_.stride,
                              .pad_space = zeros, .into_residual = true};
-  return pass.path == VaePath::fast ? ops::conv3d(args, *pass.scratch) : ops::conv3d_reference(args);
+  at::Tensor y = pass.path == VaePath::fast ? ops::conv3d(args, *pass.scratch) : ops::conv3d_reference(args);
+  weight_.let_go();  // a decoder's convolutions are gigabytes, of which one at a time is in use
+  return y;
 }
 
 std::unique_ptr<Block> make_encoder_block(const Scope& at, const VaeBlock& b, const ConvOptions& conv) {

@@ -44,13 +44,14 @@ class Conv3d {
   /// overwrite the residual. Shapes: shift, scale [B,in] f32 or undefined.
   at::Tensor normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, const at::Tensor& residual,
                     const Pass& pass) const;
-  at::ScalarType dtype() const { return weight_.scalar_type(); }
+  at::ScalarType dtype() const { return bias_.scalar_type(); }
 
  private:
   ops::FramePadding padding() const;
   at::Tensor padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const;
 
-  at::Tensor weight_, bias_;
+  StoredWeight weight_;
+  at::Tensor bias_;
   ConvOptions options_;
 };
 

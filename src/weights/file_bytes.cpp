@@ -177,6 +177,16 @@ std::shared_ptr<const std::byte> InputFile::contents(uint64_t offset, FileAccess
           [mapping, length](const std::byte*) { ::munmap(mapping, length); }};
 }
 
+void let_go_of_pages(const void* data, uint64_t byte_count) {
+  if (byte_count == 0) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  // Pages at the ends may be shared with neighbours, which come back as these do.
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + byte_count + page - 1) / page * page;
+  // A refusal costs memory, not correctness.
+  (void)::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 void write_atomically(const std::string& path,
                       const std::function<void(const std::function<void(const void*, uint64_t)>& write)>& fill) {
   if (path.empty() || path.find('\0') != std::string::npos || path.back() == '/') {

@@ -39,6 +39,11 @@ class InputFile {
   std::string shown_;
 };
 
+/// Gives back the memory under bytes of a mapped file that are not needed for now: the next read fetches them from the file (in most
+/// cases from the system's cache of it). Only for what InputFile::contents mapped; anything else would lose its values. Safe while
+/// other threads read.
+void let_go_of_pages(const void* data, uint64_t byte_count);
+
 /// Writes a file completely or not at all: `fill` writes to a hidden file beside the target, which is synced and
 /// renamed. An existing regular file is replaced. Errors: IoError naming the path and the reason; whatever `fill`
 /// throws.

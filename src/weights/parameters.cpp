@@ -62,12 +62,28 @@ at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, a
   at::Tensor tensor = to_tensor(entry, source_);
   if (stored == dtype) return tensor;
   tensor = tensor.to(dtype);
+  if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);  // nobody reads the original again
   // The two narrow types are the only ones that a finite weight can overflow.
   if (dtype == at::kHalf && (stored == at::kFloat || stored == at::kDouble || stored == at::kBFloat16)) {
     LTXV_REQUIRE(NumericError, at::isfinite(tensor).all().item<bool>(), where,
                  " has values beyond 65504 and does not fit fp16");
   }
   return tensor;
+}
+
+StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef shape) {
+  const auto at = by_name_.find(name);
+  const bool narrow = at != by_name_.end() && at->second->type == StoredType::bf16 && dtype_ == at::kFloat;
+  StoredWeight weight{take_as(name, shape, narrow ? at::kBFloat16 : dtype_)};
+  // A conversion, or a copy of unaligned bytes, lies elsewhere.
+  weight.mapped = at->second->mapped && weight.values.const_data_ptr() == at->second->data;
+  weight.let_go();  // the check for NaN has read it all
+  return weight;
+}
+
+void StoredWeight::let_go() const {
+  constexpr size_t kWorthTheCall = 1 << 20;
+  if (mapped && values.nbytes() >= kWorthTheCall) let_go_of_pages(values.const_data_ptr(), values.nbytes());
 }
 
 bool Parameters::has(const std::string& name) const { return by_name_.count(name) > 0; }

@@ -14,6 +14,15 @@
 
 namespace ltxv {
 
+/// A large weight as its file holds it, for code that reads it once a call and can do without it between calls.
+struct StoredWeight {
+  at::Tensor values;
+  bool mapped = false;  ///< values lie in a mapped file
+
+  /// Gives its memory back until it is read again. Does nothing for small weights and for values that are not in a mapped file.
+  void let_go() const;
+};
+
 class Parameters {
  public:
   /// `map` turns names in the source into canonical ones. `dtype` is the compute dtype: a floating tensor stored in it is used in
@@ -28,6 +37,9 @@ class Parameters {
   at::Tensor take(const std::string& name, at::IntArrayRef shape);
   /// The same in a dtype of its own (statistics and tables that stay f32).
   at::Tensor take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
+  /// The same, but bf16 in the file stays bf16 where the compute dtype is f32: the reader widens, which is exact. Takes no memory
+  /// until it is read where it lies in a mapped file.
+  StoredWeight take_stored(const std::string& name, at::IntArrayRef shape);
   bool has(const std::string& name) const;
   /// Shape in the file, if the tensor is there; claims nothing.
   std::optional<std::vector<int64_t>> shape_of(const std::string& name) const;
@@ -54,6 +66,9 @@ class Scope {
   at::Tensor take(const std::string& name, at::IntArrayRef shape) const { return parameters_->take(join(name), shape); }
   at::Tensor take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
     return parameters_->take_as(join(name), shape, dtype);
+  }
+  StoredWeight take_stored(const std::string& name, at::IntArrayRef shape) const {
+    return parameters_->take_stored(join(name), shape);
   }
   bool has(const std::string& name) const { return parameters_->has(join(name)); }
   const std::string& path() const { return path_; }

@@ -281,6 +281,7 @@ class SafetensorsFile final : public TensorSource {
     uint64_t offset = 0;
     for (TensorEntry& entry : entries_) {
       entry.data = bytes_.get() + offset;
+      entry.mapped = access == FileAccess::map;
       offset += entry.byte_count;
     }
     std::sort(entries_.begin(), entries_.end(),

@@ -26,6 +26,7 @@ struct TensorEntry {
   const std::byte* data = nullptr;
   uint64_t byte_count = 0;
   std::string file;                ///< the file it lies in, for messages
+  bool mapped = false;             ///< `data` lies in a mapped file: let_go_of_pages (file_bytes.h) may be called on it
 };
 
 /// Read-only and safe to share between threads after construction.

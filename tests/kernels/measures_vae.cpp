@@ -116,20 +116,24 @@ Errors conv3d_errors() {
   const Case cases[] = {{16, 16, 9, 9, 17, {1, 1, 1}, true},   {32, 48, 5, 12, 11, {1, 1, 1}, false},
                         {48, 16, 4, 16, 13, {1, 1, 1}, true},  {8, 8, 3, 6, 6, {1, 1, 1}, false},
                         {3, 5, 5, 8, 6, {1, 1, 1}, true},      {16, 16, 5, 8, 6, {2, 2, 2}, false},
-                        {128, 128, 5, 10, 12, {1, 1, 1}, true}};
+                        {128, 128, 5, 10, 12, {1, 1, 1}, true}, {128, 96, 3, 5, 7, {1, 1, 1}, true},
+                        {512, 320, 3, 4, 4, {1, 1, 1}, false}};  // more than one widened part
   Draw draw;
   Errors errors;
-  for (const auto dtype : {at::kFloat, at::kBFloat16})
+  struct Types {
+    at::ScalarType volume, weight;
+  };
+  for (const auto [dtype, weight_dtype] : {Types{at::kFloat, at::kFloat}, {at::kBFloat16, at::kBFloat16}, {at::kFloat, at::kBFloat16}})
     for (const Case& c : cases) {
       const auto x = draw.volume({1, c.in, c.frames + 2, c.height, c.width}, dtype);
-      const auto weight = (draw({c.out, c.in, 3, 3, 3}) / std::sqrt(27.0 * static_cast<double>(c.in))).to(dtype),
+      const auto weight = (draw({c.out, c.in, 3, 3, 3}) / std::sqrt(27.0 * static_cast<double>(c.in))).to(weight_dtype),
                  bias = draw({c.out}, dtype);
       auto expected = at::conv3d(f64(x), f64(weight), f64(bias), c.stride, {0, 1, 1});
       const auto residual = c.residual ? draw.volume(expected.sizes(), dtype) : at::Tensor();
       if (c.residual) expected = expected + f64(residual);
       ops::Scratch scratch;
       add_case(errors,
-               text(name_of(dtype), "_", c.in, "to", c.out, "_", c.frames, "x", c.height, "x", c.width, "_stride",
+               text(name_of(dtype), dtype == weight_dtype ? "" : "_by_bf16", "_", c.in, "to", c.out, "_", c.frames, "x", c.height, "x", c.width, "_stride",
                     c.stride[0]),
                expected, [&] {
                  return ops::conv3d({.x = x, .weight = weight, .bias = bias, .residual = residual, .stride = c.stride},

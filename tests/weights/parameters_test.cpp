@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "support/expect_error.h"
 #include "support/temp_folder.h"
@@ -55,6 +56,47 @@ TEST_F(ParametersTest, OtherFloatingTypesAreConvertedOnce) {
 TEST_F(ParametersTest, ATypeOfItsOwnMayBeAskedFor) {
   Parameters p = parameters({{"mean", at::tensor({1.5f})}}, {}, at::kBFloat16);
   EXPECT_EQ(p.take_as("mean", {1}, at::kFloat).scalar_type(), at::kFloat);
+}
+
+TEST_F(ParametersTest, AStoredWeightStaysNarrowUnderF32Only) {
+  const at::Tensor w = at::tensor({0.5, -448.0, 2.0, 0.0});  // exact in every type here
+  const auto stored = [&](at::ScalarType file, at::ScalarType dtype) {
+    Parameters p = parameters({{"w", w.to(file)}}, {}, dtype);
+    const StoredWeight taken = p.take_stored("w", {4});
+    p.finish();
+    EXPECT_TRUE(taken.values.to(at::kDouble).equal(w)) << file << " as " << dtype;
+    return taken.values.scalar_type();
+  };
+  EXPECT_EQ(stored(at::kBFloat16, at::kFloat), at::kBFloat16);
+  EXPECT_EQ(stored(at::kBFloat16, at::kBFloat16), at::kBFloat16);
+  EXPECT_EQ(stored(at::kFloat, at::kBFloat16), at::kBFloat16);
+  EXPECT_EQ(stored(at::kHalf, at::kFloat), at::kFloat);
+  Parameters p = parameters({{"w", w.to(at::kBFloat16)}});
+  expect_error(ErrorCode::bad_weights, "tensor 'x' of shape [4] is missing", [&] { p.take_stored("x", {4}); });
+  expect_error(ErrorCode::bad_weights, "has the shape [4], [2] is needed", [&] { p.take_stored("w", {2}); });
+}
+
+int64_t resident_kib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmRSS:")) return std::stoll(line.substr(6));
+  return 0;
+}
+
+TEST_F(ParametersTest, AMappedWeightTakesMemoryOnlyWhileItIsRead) {
+  constexpr int64_t kCount = 16 << 20;  // 64 MiB
+  save_tensors(path, {{"w", at::arange(kCount, at::kFloat)}});
+  for (const FileAccess access : {FileAccess::map, FileAccess::copy}) {
+    Parameters p(open_tensors(path, access), {}, at::kFloat, "vae");
+    const StoredWeight taken = p.take_stored("w", {kCount});
+    EXPECT_EQ(taken.mapped, access == FileAccess::map);
+    const auto before = resident_kib();
+    EXPECT_TRUE(taken.values.equal(at::arange(kCount, at::kFloat)));
+    taken.let_go();
+    if (access == FileAccess::map) EXPECT_LT(resident_kib() - before, 32 << 10);
+    EXPECT_TRUE(taken.values.equal(at::arange(kCount, at::kFloat)));  // the values are still there
+    if (access == FileAccess::map) EXPECT_GT(resident_kib() - before, 32 << 10);
+  }
 }
 
 TEST_F(ParametersTest, MissingOtherShapeAndTwiceNameFileTensorAndShapes) {
