@@ -4,7 +4,7 @@
     python tests/oracle_check.py --ltxv build/bin/ltxv --cases FOLDER [--only v095] [--single-file] [--tolerance 1e-3]
 
 FOLDER holds cases of the reference implementations: <version>/model_diffusers, <version>/model_original (one checkpoint file, a T5 file,
-tokenizer/) and, below text/, vae/, pipelines/ and official/, case folders with case.json, inputs.safetensors and expected.safetensors. Everything random comes from the cases (--noise); where a reference computed its
+tokenizer/) and, below text/, vae/, pipelines/, official/, lora/ and ic_lora/, case folders with case.json, inputs.safetensors and expected.safetensors. Everything random comes from the cases (--noise); where a reference computed its
 text embeddings without the padding mask, they are computed here with transformers and handed over as files.
 
 One line a case: the largest error over the deviation of what is expected. Exit status 1 when one is above the tolerance.
@@ -144,11 +144,55 @@ class Check:
         if pixels:
             self.compare(name, "frames", load_file(folder / "out.safetensors")["frames"], expected["pixels_raw"])
 
+    def lora(self, name, case, model, folder):
+        """One prediction of the transformer for every file: a run of one step from t to 0 moves x to x - t v."""
+        inputs, expected = load_file(case / "inputs.safetensors"), load_file(case / "expected.safetensors")
+        tokens, level, grid = inputs["hidden_states"], float(inputs["timestep_x1000"]) / 1000, (2, 2, 2)
+        initial = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+        save_file({"initial": initial, "decode": torch.zeros_like(initial)} | self.zero_maps(case.parent, grid), folder / "noise.safetensors")
+        save_file({"prompt_embeds": inputs["encoder_hidden_states"], "prompt_attention_mask": inputs["encoder_attention_mask"].long()},
+                  folder / "embeds.safetensors")
+        half = "peft_or_comfyui_scale_0.8"
+        runs = [("base", []), (half, ["lora_diffusers_peft:0.8"]), (half, ["lora_comfyui:0.8"]),
+                ("kohya_style_scale_1", ["lora_kohya_style"]), ("comfyui_alpha_all_layers_scale_1", ["lora_comfyui_alpha_all_layers:1.0"]),
+                # Several files add up: the same matrices at 0.5 and 0.3, and three times at factors whose sum is 0.8.
+                (half, ["lora_diffusers_peft:0.5", "lora_comfyui:0.3"]),
+                (half, ["lora_kohya_style:1e0", "lora_comfyui:-0.2", "lora_diffusers_peft:0.5"]),
+                ("base", ["lora_diffusers_peft:0"])]
+        for what, words in runs:
+            loras = []
+            for word in words:
+                file, _, strength = word.partition(":")
+                loras += ["--lora", f"{case / file}.safetensors" + (f":{strength}" if strength else "")]
+            self.ltxv("generate", "-m", model, "-o", folder / "out.safetensors", "--width", grid[2] * 32, "--height", grid[1] * 32, "--frames",
+                      grid[0] * 8 - 7, "--fps", 25, "--sigmas", level, "--guidance", 1, "--dtype", "fp32", "--decode-noise-scale", 0,
+                      "--prompt-embeds", folder / "embeds.safetensors", "--noise", folder / "noise.safetensors", "--save-latents",
+                      folder / "latents.safetensors", *loras)
+            latents = load_file(folder / "latents.safetensors")["latents"].flatten(2).transpose(1, 2)
+            self.compare(name, f"{what} {' + '.join(words)}", (tokens - latents) / level, expected[what])
+
+    def ic_lora(self, name, case, model, folder):
+        meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
+                                  load_file(case / "expected.safetensors"))
+        frames, initial = inputs["reference_pixels"], inputs["initial_noise"]
+        save_file({"frames": frames}, folder / "control.safetensors")
+        save_file({"initial": initial, "decode": torch.zeros_like(initial)} | self.zero_maps(case.parent, initial.shape[2:]),
+                  folder / "noise.safetensors")
+        self.ltxv("generate", meta["prompt"], "-m", model, "-o", folder / "out.safetensors", "--negative", meta["negative_prompt"],
+                  "--control", folder / "control.safetensors", "--width", frames.shape[4], "--height", frames.shape[3], "--frames",
+                  meta["num_frames"], "--fps", meta["fps"], "--sigmas", listed(meta["timesteps"]), "--guidance", meta["guidance_scale"],
+                  "--guidance-rescale", 0, "--image-noise-scale", 0, "--decode-noise-scale", 0, "--dtype", "fp32",
+                  "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors")
+        self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["final_latents"])
+
     @staticmethod
-    def zero_maps(version):
-        """Zeros for the maps that the decoder injects, in the shapes of the plain decode case of the same size."""
-        maps = sorted((k, v) for k, v in load_file(version / "vae" / "decode_3" / "inputs.safetensors").items() if k.startswith("inject_noise_"))
-        return {f"decoder_{i:02d}": torch.zeros_like(v) for i, (k, v) in enumerate(maps)}
+    def zero_maps(version, grid=None):
+        """Zeros for the maps that the decoder injects: as in the plain decode case, or of another grid of latents [T,H,W]."""
+        inputs = load_file(version / "vae" / "decode_3" / "inputs.safetensors")
+        maps = sorted((k, v) for k, v in inputs.items() if k.startswith("inject_noise_"))
+        height, width = inputs["latents_normalized"].shape[3:]
+        _, rows, columns = grid or (0, height, width)
+        return {f"decoder_{i:02d}": torch.zeros(v.shape[0] // height * rows, v.shape[1] // width * columns) for i, (k, v) in enumerate(maps)}
 
     @staticmethod
     def official_words(meta):
@@ -202,12 +246,13 @@ class Check:
 
     def run(self):
         kinds = {"t5_encode": self.text, "vae_encode": self.encode, "vae_decode": self.decode, "vae_decode_noise": self.decode_with_noise,
-                 "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline, "official_pipeline": self.pipeline}
+                 "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline, "official_pipeline": self.pipeline,
+                 "lora": self.lora, "ic_lora": self.ic_lora}
         for model in sorted(self.options.cases.glob("*/model_diffusers")):
             version = model.parent
             if self.options.only and version.name not in self.options.only.split(","):
                 continue
-            for group in ("text", "vae", "pipelines", "official"):
+            for group in ("text", "vae", "pipelines", "official", "lora", "ic_lora"):
                 for path in sorted((version / group).rglob("case.json")):
                     kind = json.loads(path.read_text())["kind"]
                     # Weights stored in other dtypes lie outside model_diffusers.

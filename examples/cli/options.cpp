@@ -33,7 +33,7 @@ struct Commands {
   bool show_version = false;
   std::optional<std::string> input, request_prompt;
   std::string request_path, image_path;
-  std::vector<std::string> condition_words;
+  std::vector<std::string> condition_words, lora_words;
 
   // One function a kind of option: name with metavar, help, where it goes.
   CLI::Option* text(CLI::App* to, const std::string& names, const std::string& metavar, std::string& target,
@@ -266,6 +266,18 @@ struct Commands {
     real(c, "--strength", g.strength, 0, 1, "a number from 0 to 1",
          "how much of the schedule runs on --input-video; 1 is all of it")
         ->group("start from pictures");
+    c->add_option("--lora", lora_words,
+                  "LoRA file merged into the transformer for this run; SCALE (default 1) is how strongly. May be repeated")
+        ->type_name("PATH[:SCALE]")
+        ->group("adapt the model")
+        ->take_all()
+        ->allow_extra_args(false);
+    text(c, "--control", "PATH", g.control_path,
+         "clip, still or .safetensors that an in-context LoRA follows (depth, pose, edges, a clip to refine); as long as the video")
+        ->group("adapt the model");
+    real(c, "--control-strength", g.control_strength, 1e-6, 1, "a number above 0, at most 1",
+         "1 (the default) shows it to the model as it is, less mixes it with noise")
+        ->group("adapt the model");
     add_decoder(c);
     text(c, "--noise", "FILE", g.noise_path, "take every random draw by name from this .safetensors")
         ->group("reproduce");
@@ -421,6 +433,17 @@ ltxv::condition parse_condition(const std::string& word) {
   return condition;
 }
 
+/// What stands behind the last colon is the scale if it is a number; else the colon belongs to the path.
+ltxv::lora parse_lora(const std::string& word) {
+  if (word.empty()) throw CLI::ValidationError("--lora", "is empty");
+  const size_t colon = word.rfind(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == word.size() ||
+      word.find_first_not_of("0123456789.+-eE", colon + 1) != std::string::npos)
+    return {.path = word};
+  return {.path = word.substr(0, colon),
+          .strength = parse_number<double>("--lora", word.substr(colon + 1), -100, 100, "a scale from -100 to 100")};
+}
+
 void finish(Commands& c) {
   Options& o = c.options;
   const auto wrong = [&](const std::string& message) -> UsageError { return {o.command, message}; };
@@ -428,6 +451,7 @@ void finish(Commands& c) {
   o.input = c.input.value_or("");
   if (o.command == "info") return;
   for (const std::string& word : c.condition_words) o.generate.conditions.push_back(parse_condition(word));
+  for (const std::string& word : c.lora_words) o.generate.loras.push_back(parse_lora(word));
   if (!c.image_path.empty()) o.generate.conditions.insert(o.generate.conditions.begin(), {.path = c.image_path});
   if (!c.input && o.generate.prompt_embeds_path.empty())
     throw wrong(o.command == "generate" || o.command == "embed" ? "a prompt is missing" : "the input file is missing");

@@ -22,6 +22,7 @@ const std::map<std::string, std::string> kOtherNames = {{"negative_prompt", "neg
                                                         {"num_inference_steps", "steps"},
                                                         {"guidance_scale", "guidance"},
                                                         {"conditions", "condition"},
+                                                        {"loras", "lora"},
                                                         {"prompt_embeds", "prompt-embeds"},
                                                         {"negative_prompt_embeds", "negative-prompt-embeds"}};
 /// Facts about a finished run that are not options.
@@ -40,6 +41,13 @@ std::string condition_word(const json& item) {
   std::string word = item["path"].get<std::string>() + "@" + item.value("frame", json(0)).dump();
   if (item.contains("strength")) word += ":" + item["strength"].dump();
   return word;
+}
+
+std::string lora_word(const json& item) {
+  if (item.is_string()) return item.get<std::string>();
+  if (!item.is_object() || !item.contains("path") || !item["path"].is_string())
+    throw UsageError("generate", "--request: a LoRA is a path, or an object with path and strength, found " + item.dump());
+  return item["path"].get<std::string>() + ":" + item.value("strength", json(1)).dump();
 }
 
 /// One option. A value may be empty or begin with '-', which the parser would take for another option.
@@ -80,6 +88,8 @@ std::vector<std::string> read_request_file(const std::string& path, const std::v
     if ((name == "sigmas" && other_steps) || (name == "frames" && other_length)) continue;
     if (name == "condition" && value.is_array()) {
       for (const json& item : value) add_option(name, condition_word(item), options);
+    } else if (name == "lora" && value.is_array()) {
+      for (const json& item : value) add_option(name, lora_word(item), options);
     } else if (name == "noise" && (value == "torch" || value == "torch_tokens")) {
       add_option("noise-kind", value.get<std::string>(), options);
     } else if (value.is_boolean()) {

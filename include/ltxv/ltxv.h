@@ -277,6 +277,14 @@ typedef struct ltxv_condition {
   uint32_t reserved;
 } ltxv_condition;
 
+/** A LoRA file merged into the transformer for one run; the engine's own weights stay as they are. */
+typedef struct ltxv_lora {
+  uint32_t struct_size;
+  uint32_t zero_fields; /* LTXV_ZERO_STRENGTH */
+  const char *path;     /* .safetensors in the names of PEFT, diffusers, ComfyUI or kohya */
+  double strength;      /* factor of what the file adds, -100 to 100; 0 is 1 without LTXV_ZERO_STRENGTH */
+} ltxv_lora;
+
 typedef struct ltxv_generate_options {
   uint32_t struct_size;
   int32_t frame_count;          /* off the model's grid: computed larger, then cropped; so are width and height */
@@ -328,6 +336,10 @@ typedef struct ltxv_generate_options {
   int32_t skip_last_steps;
   const char *input_video_path;    /* video, image or .safetensors (`frames`, `latents`) to start from */
   double strength;                 /* how much of the schedule runs on it; 0 is 1 without LTXV_ZERO_STRENGTH */
+  const ltxv_lora *loras;          /* an array, as conditions; added up. A key that matches nothing is BAD_WEIGHTS */
+  const char *control_path;        /* clip or still that an in-context LoRA follows; read as the path of a condition */
+  double control_strength;         /* 1 (also for 0) shows it to the model as it is, less mixes it with noise */
+  int32_t lora_count;
 } ltxv_generate_options;
 
 /** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out
@@ -466,6 +478,7 @@ LTXV_DEFINE_INIT(ltxv_tensor_view)
 LTXV_DEFINE_INIT(ltxv_engine_options)
 LTXV_DEFINE_INIT(ltxv_engine_properties)
 LTXV_DEFINE_INIT(ltxv_condition)
+LTXV_DEFINE_INIT(ltxv_lora)
 LTXV_DEFINE_INIT(ltxv_generate_options)
 LTXV_DEFINE_INIT(ltxv_embed_options)
 LTXV_DEFINE_INIT(ltxv_encode_options)

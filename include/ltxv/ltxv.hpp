@@ -340,6 +340,11 @@ struct condition {
   double strength = 1;
 };
 
+struct lora {
+  std::string path = {};
+  double strength = 1;
+};
+
 enum class noise_kind : int32_t { preset = 0, torch = LTXV_NOISE_TORCH, torch_tokens = LTXV_NOISE_TORCH_TOKENS };
 
 /// Fields left alone take the preset's value; their meaning is documented at ltxv_generate_options.
@@ -365,6 +370,9 @@ struct generate_options {
   int32_t skip_first_steps = 0, skip_last_steps = 0;
   std::string input_video_path = {};
   std::optional<double> strength = {};
+  std::vector<lora> loras = {};
+  std::string control_path = {};
+  double control_strength = 1;
 };
 
 struct decode_options {
@@ -386,6 +394,7 @@ T value_or_marked(const std::optional<T>& value, uint32_t bit, uint32_t& zero_fi
 struct generate_arguments {
   ltxv_generate_options c = ltxv_generate_options_init();
   std::vector<ltxv_condition> conditions;
+  std::vector<ltxv_lora> loras;
 
   explicit generate_arguments(const generate_options& o) {
     c.prompt = o.prompt.empty() && !o.prompt_embeds_path.empty() ? nullptr : o.prompt.c_str();
@@ -415,6 +424,17 @@ struct generate_arguments {
     }
     c.condition_count = static_cast<int32_t>(conditions.size());
     c.conditions = conditions.empty() ? nullptr : conditions.data();
+    for (const lora& item : o.loras) {
+      ltxv_lora one = ltxv_lora_init();
+      one.path = item.path.c_str();
+      one.strength = item.strength;
+      if (item.strength == 0) one.zero_fields = LTXV_ZERO_STRENGTH;
+      loras.push_back(one);
+    }
+    c.lora_count = static_cast<int32_t>(loras.size());
+    c.loras = loras.empty() ? nullptr : loras.data();
+    c.control_path = c_string(o.control_path);
+    c.control_strength = o.control_strength;
     const auto list = [](const std::vector<double>& values, const double*& data, int32_t& count) {
       data = values.empty() ? nullptr : values.data();
       count = static_cast<int32_t>(values.size());

@@ -27,6 +27,12 @@ ConditionItem condition_item(const ltxv_condition& c) {
           .strength = given(c.strength, c.zero_fields, LTXV_ZERO_STRENGTH).value_or(1.0)};
 }
 
+LoraItem lora_item(const ltxv_lora& l) {
+  check_zero_fields(l.zero_fields, LTXV_ZERO_STRENGTH, "LoRA");
+  return {.path = required_path(l.path, "LoRA path"),
+          .strength = given(l.strength, l.zero_fields, LTXV_ZERO_STRENGTH).value_or(1.0)};
+}
+
 NoiseKind noise_kind(int32_t kind) {
   LTXV_CHECK(kind >= 0 && kind <= LTXV_NOISE_TORCH_TOKENS, "noise_kind is ", kind,
              ", allowed are LTXV_NOISE_TORCH (1) and LTXV_NOISE_TORCH_TOKENS (2)");
@@ -104,6 +110,9 @@ Request to_request(const ltxv_generate_options& o) {
   r.max_text_tokens = o.max_text_tokens;
   for (const ltxv_condition& c : read_array(o.conditions, o.condition_count, "conditions"))
     r.conditions.push_back(condition_item(c));
+  for (const ltxv_lora& l : read_array(o.loras, o.lora_count, "loras")) r.loras.push_back(lora_item(l));
+  r.control_path = path_or_empty(o.control_path);
+  r.control_strength = o.control_strength == 0 ? 1.0 : o.control_strength;
   r.image_noise_scale = given(o.image_noise_scale, o.zero_fields, LTXV_ZERO_IMAGE_NOISE_SCALE);
   r.decode_timestep = given(o.decode_timestep, o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP);
   r.decode_noise_scale = given(o.decode_noise_scale, o.zero_fields, LTXV_ZERO_DECODE_NOISE_SCALE);

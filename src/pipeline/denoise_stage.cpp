@@ -70,7 +70,7 @@ int64_t most_passes(const ResolvedRequest& resolved) {
 void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& coordinates, const Prompts& prompts,
                    const ResolvedRequest& resolved, NoiseSource& noise, const PlacementPlan& plan, RunContext& run) {
   const Request& r = resolved.request;
-  const auto transformer = engine.weights.transformer(plan.type(Component::transformer));
+  const auto transformer = engine.weights.transformer(plan.type(Component::transformer), resolved.request.loras);
   const RopeTable rope = make_rope_table(to_positions(coordinates, r.frames_per_second), transformer->config());
   const PromptContext positive = transformer->prepare_prompt(prompts.positive.embeds, prompts.positive.mask);
   const PromptContext negative = prompts.negative.embeds.defined()

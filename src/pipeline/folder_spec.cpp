@@ -80,6 +80,13 @@ KeyMap diffusers_transformer_names() {
   return names;
 }
 
+KeyMap diffusers_transformer_spelling() {
+  KeyMap names;
+  names.prefix("patchify_proj", "proj_in").prefix("adaln_single", "time_embed");
+  names.anywhere("q_norm", "norm_q").anywhere("k_norm", "norm_k");
+  return names;
+}
+
 T5Config t5_config_from_transformers(const json& config, const std::string& where) {
   ConfigObject object(config, where);
   constexpr int64_t kMaxWidth = 1 << 20;

@@ -31,7 +31,8 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks) {
     if (!path.empty()) check_output_path(path);
   const PlacementPlan plan = impl_->plan(resolved.latent, most_passes(resolved));
   NoiseSource noise = open_noise(r.noise_path, *r.seed);
-  const RunMedia media = read_media(resolved, spec);
+  RunMedia media = read_media(resolved, spec);
+  read_adaptation(*impl_, resolved, media, run);
 
   // Text.
   run.report(Stage::text, 0, 1);

@@ -134,6 +134,14 @@ void check_conditions(const Request& r) {
   }
 }
 
+void check_loras(const Request& r) {
+  for (const LoraItem& lora : r.loras) {
+    LTXV_CHECK(!lora.path.empty(), "a LoRA has no path");
+    check_range("LoRA strength", lora.strength, -100, 100);
+  }
+  check_range("control strength", r.control_strength, 1e-6, 1);
+}
+
 }  // namespace
 
 ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
@@ -160,6 +168,7 @@ ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
   if (r.max_text_tokens == 0) r.max_text_tokens = preset.max_text_tokens;
 
   check_conditions(r);
+  check_loras(r);
   r.image_noise_scale = or_preset(r.image_noise_scale, preset.image_noise_scale);
   check_range("image noise scale", *r.image_noise_scale, 0, 10);
 

@@ -18,6 +18,12 @@ struct ConditionItem {
   double strength = 1.0;    ///< 1 keeps it exactly, 0 ignores it
 };
 
+/// A LoRA file merged into the transformer for one run.
+struct LoraItem {
+  std::string path;       ///< `.safetensors`
+  double strength = 1.0;  ///< factor of everything the file adds; negative ones are legal
+};
+
 /// How the initial noise follows from the seed.
 enum class NoiseKind {
   torch,       ///< equal to torch.randn(generator=torch.Generator("cpu").manual_seed(seed)) at [1,C,T,H,W], as diffusers draws it
@@ -59,6 +65,10 @@ struct Request {
 
   std::vector<ConditionItem> conditions;
   std::optional<double> image_noise_scale;
+
+  std::vector<LoraItem> loras;    ///< added up
+  std::string control_path;       ///< reference clip of an in-context LoRA: as the path of a condition
+  double control_strength = 1.0;  ///< 1 shows the clip to the model as it is, less mixes it with noise
 
   std::optional<double> decode_timestep, decode_noise_scale;
 

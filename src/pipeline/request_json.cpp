@@ -46,6 +46,13 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
     j["conditions"] = conditions;
     j["image_noise_scale"] = *r.image_noise_scale;
   }
+  json loras = json::array();
+  for (const LoraItem& lora : r.loras) loras.push_back({{"path", lora.path}, {"strength", lora.strength}});
+  if (!loras.empty()) j["loras"] = loras;
+  if (!r.control_path.empty()) {
+    j["control"] = r.control_path;
+    j["control_strength"] = r.control_strength;
+  }
   if (spec.vae.timestep_conditioning) {
     j["decode_timestep"] = *r.decode_timestep;
     j["decode_noise_scale"] = *r.decode_noise_scale;

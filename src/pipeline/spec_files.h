@@ -21,6 +21,8 @@ TransformerConfig read_transformer_numbers(ConfigObject& object);
 TransformerConfig transformer_config_from_diffusers(const nlohmann::json& config, const std::string& where, bool* states_causal);
 /// diffusers names -> canonical ones.
 KeyMap diffusers_transformer_names();
+/// The reverse: canonical names -> those of diffusers.
+KeyMap diffusers_transformer_spelling();
 
 /// The "transformer" object of a single-file checkpoint's metadata. Errors: as above.
 TransformerConfig transformer_config_from_original(const nlohmann::json& config, const std::string& where, bool* states_causal);

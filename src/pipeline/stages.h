@@ -14,12 +14,23 @@ namespace ltxv {
 struct RunMedia {
   std::vector<at::Tensor> conditions;  ///< frames of each condition, f32 [1,3,T,H,W], at the computed size
   at::Tensor video_pixels, video_latents;  ///< at most one: what the run starts from instead of pure noise
+  at::Tensor control;                      ///< frames of the control clip, if there is one
+  int64_t control_downscale = 1;           ///< how many times smaller than the video they are
 };
 
 /// Errors: IoError, InvalidArgument, BadWeights naming the file.
 RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec);
 
-/// Noise, mixed with the input video and the conditions. Draws "initial" and "condition_00", ….
+/// Opens the LoRAs and reads the control clip: cropped to the video's aspect, and smaller where a LoRA says so.
+/// Errors: as WeightStore::open_loras and read_condition; InvalidArgument for a clip shorter than the video (a still may be), or a
+///         size off the coarser grid.
+void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run);
+
+/// Puts the control clip in front of the tokens of a run. Does nothing without one.
+void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, StartState& start, NoiseSource& noise,
+                 const PlacementPlan& plan, RunContext& run);
+
+/// Noise, mixed with the input video and the conditions, behind the control clip. Draws "initial", "condition_00", … and "control".
 StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, NoiseSource& noise,
                        const PlacementPlan& plan, RunContext& run);
 

@@ -75,7 +75,9 @@ StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, co
   const auto start = mix_input_video(engine, media, drawn, resolved.sigmas.front(), plan, run);
   const auto conditions = encode_conditions(engine, r.conditions, media.conditions, plan, run);
   const FrameRule rule = spec.transformer.causal_positions ? FrameRule::causal : FrameRule::plain;
-  return apply_conditions(start, conditions, spec.vae.compression, rule, noise);
+  auto state = apply_conditions(start, conditions, spec.vae.compression, rule, noise);
+  add_control(engine, resolved, media, state, noise, plan, run);
+  return state;
 }
 
 }  // namespace ltxv

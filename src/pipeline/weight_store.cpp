@@ -1,7 +1,9 @@
 #include "pipeline/weight_store.h"
 
+#include <filesystem>
 #include <map>
 
+#include "pipeline/spec_files.h"
 #include "weights/file_bytes.h"
 
 namespace ltxv {
@@ -17,11 +19,22 @@ void refuse_other_families(const TensorSource& source) {
                  "\" belongs to an LTX-2 model; LTX-Video 0.9.x is supported");
 }
 
+// Paths, strengths, and what shows that a file is still the same one.
+std::string key_of(const std::vector<LoraItem>& loras) {
+  std::string key;
+  for (const LoraItem& lora : loras) {
+    std::error_code ignored;
+    key += text(lora.path, '\n', std::hexfloat, lora.strength, ' ', std::filesystem::file_size(lora.path, ignored), ' ',
+                std::filesystem::last_write_time(lora.path, ignored).time_since_epoch().count(), '\n');
+  }
+  return key;
+}
+
 at::ScalarType scalar(ComputeType type) { return type == ComputeType::f32 ? at::kFloat : at::kBFloat16; }
 
 }  // namespace
 
-WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec) {
+WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec), access_(access) {
   if (!spec.text_files.path.empty()) sources_[static_cast<int>(Component::text_encoder)] = open_part(spec.text_files.path, access);
   sources_[static_cast<int>(Component::transformer)] = open_part(spec.transformer_files.path, access);
   refuse_other_families(*source(Component::transformer));
@@ -34,6 +47,12 @@ WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec)
 template <class T, class Load>
 std::shared_ptr<const T> WeightStore::get(std::shared_ptr<const T>& slot, Component component, ComputeType type, const Load& load) {
   const std::lock_guard lock(mutex_);
+  return get_locked(slot, component, type, load);
+}
+
+template <class T, class Load>
+std::shared_ptr<const T> WeightStore::get_locked(std::shared_ptr<const T>& slot, Component component, ComputeType type,
+                                                 const Load& load) {
   if (!slot || loaded_types_[static_cast<int>(component)] != type) {
     slot.reset();
     slot = load(scalar(type));
@@ -50,11 +69,39 @@ std::shared_ptr<const T5Encoder> WeightStore::text_encoder(ComputeType type) {
   });
 }
 
-std::shared_ptr<const Transformer> WeightStore::transformer(ComputeType type) {
-  return get(transformer_, Component::transformer, type, [&](at::ScalarType dtype) {
-    Parameters parameters(source(Component::transformer), spec_.transformer_files.names, dtype, "transformer");
-    return std::make_shared<const Transformer>(spec_.transformer, parameters);
+std::shared_ptr<const Transformer> WeightStore::transformer(ComputeType type, const std::vector<LoraItem>& loras) {
+  const auto changes = open_loras(loras);
+  // Merged weights are copies, the stored ones stay as they are: another list of LoRAs, or none, is another reading of the file.
+  const std::lock_guard lock(mutex_);
+  if (transformer_ && loaded_changes_ != changes) transformer_.reset();
+  return get_locked(transformer_, Component::transformer, type, [&](at::ScalarType dtype) {
+    Parameters parameters(source(Component::transformer), spec_.transformer_files.names, dtype, "transformer", changes);
+    auto transformer = std::make_shared<const Transformer>(spec_.transformer, parameters);
+    loaded_changes_ = changes;
+    return transformer;
   });
+}
+
+std::shared_ptr<const WeightChanges> WeightStore::open_loras(const std::vector<LoraItem>& loras) {
+  const std::string key = key_of(loras);
+  {
+    const std::lock_guard lock(mutex_);
+    if (key == lora_key_) return opened_loras_;
+  }
+  std::shared_ptr<const WeightChanges> opened;
+  if (!loras.empty()) {
+    WeightShapes shapes;
+    for (const TensorEntry& entry : source(Component::transformer)->entries())
+      if (const auto name = spec_.transformer_files.names.apply(entry.name); !name.empty()) shapes[name] = entry.shape;
+    std::vector<LoraUse> uses;
+    for (const LoraItem& lora : loras) uses.push_back({lora.path, lora.strength});
+    opened = std::make_shared<const WeightChanges>(uses, shapes, diffusers_transformer_spelling(), access_);
+    if (opened->size() == 0 && opened->reference_downscale() == 1) opened = nullptr;  // strengths of 0 only
+  }
+  const std::lock_guard lock(mutex_);
+  lora_key_ = key;
+  opened_loras_ = opened;
+  return opened;
 }
 
 std::shared_ptr<const VideoVae> WeightStore::vae_encoder(ComputeType type) {

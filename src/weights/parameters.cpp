@@ -27,8 +27,8 @@ std::string named(const std::string& name, const TensorEntry& entry) {
 }  // namespace
 
 Parameters::Parameters(std::shared_ptr<const TensorSource> source, const KeyMap& map, at::ScalarType dtype,
-                       std::string component)
-    : source_(std::move(source)), dtype_(dtype), component_(std::move(component)) {
+                       std::string component, std::shared_ptr<const WeightChanges> changes)
+    : source_(std::move(source)), dtype_(dtype), component_(std::move(component)), changes_(std::move(changes)) {
   for (const TensorEntry& entry : source_->entries()) {
     const std::string name = map.apply(entry.name);
     if (name.empty()) continue;
@@ -60,6 +60,12 @@ at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, a
   }
   LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), where, " holds NaN or Inf");
   at::Tensor tensor = to_tensor(entry, source_);
+  if (is_changed(name)) {
+    tensor = changes_->applied(name, tensor).to(dtype);
+    if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);
+    LTXV_REQUIRE(NumericError, at::isfinite(tensor).all().item<bool>(), where, " does not stay finite with the LoRAs added");
+    return tensor;
+  }
   if (stored == dtype) return tensor;
   tensor = tensor.to(dtype);
   if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);  // nobody reads the original again

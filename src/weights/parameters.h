@@ -11,6 +11,7 @@
 #include "base/tensor.h"
 #include "weights/key_map.h"
 #include "weights/tensor_source.h"
+#include "weights/weight_changes.h"
 
 namespace ltxv {
 
@@ -26,10 +27,11 @@ struct StoredWeight {
 class Parameters {
  public:
   /// `map` turns names in the source into canonical ones. `dtype` is the compute dtype: a floating tensor stored in it is used in
-  /// place (the tensor keeps the mapped file alive); any other is converted to it once.
+  /// place (the tensor keeps the mapped file alive); any other is converted to it once. What `changes` adds to a tensor is added in
+  /// f32, before that one conversion.
   /// Errors: BadWeights when two tensors of the source get the same canonical name.
   Parameters(std::shared_ptr<const TensorSource> source, const KeyMap& map, at::ScalarType dtype,
-             std::string component);
+             std::string component, std::shared_ptr<const WeightChanges> changes = nullptr);
 
   /// Claims a tensor. Shapes: exactly `shape`. Errors: BadWeights (missing, other shape, claimed before), NumericError (NaN or
   /// Inf inside, or a value that overflows the compute dtype fp16). Integers are never converted: asking for a floating dtype
@@ -41,6 +43,8 @@ class Parameters {
   /// until it is read where it lies in a mapped file.
   StoredWeight take_stored(const std::string& name, at::IntArrayRef shape);
   bool has(const std::string& name) const;
+  /// Whether a LoRA changes this tensor: it then has to be read by take(), not kept in the form it is stored in.
+  bool is_changed(const std::string& name) const { return changes_ && changes_->touches(name); }
   /// Shape in the file, if the tensor is there; claims nothing.
   std::optional<std::vector<int64_t>> shape_of(const std::string& name) const;
   /// 1 + the largest index n among names `<prefix>.<n>.…`; 0 when there are none.
@@ -55,6 +59,7 @@ class Parameters {
   std::set<std::string> claimed_;
   at::ScalarType dtype_;
   std::string component_;
+  std::shared_ptr<const WeightChanges> changes_;
 };
 
 /// A path inside the parameters: scope / "attn1" / "to_q".
@@ -71,6 +76,7 @@ class Scope {
     return parameters_->take_stored(join(name), shape);
   }
   bool has(const std::string& name) const { return parameters_->has(join(name)); }
+  bool is_changed(const std::string& name) const { return parameters_->is_changed(join(name)); }
   const std::string& path() const { return path_; }
 
  private:

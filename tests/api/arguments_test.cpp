@@ -118,6 +118,32 @@ TEST(Arguments, WrongValuesNameTheFieldBeforeAnyWork) {
   expect("noise_kind", [](auto& o) { o.noise_kind = 77; });
   expect("guidance", [](auto& o) { o.guidance_scale = -1e300; });
   expect("prompt", [](auto& o) { o.prompt = nullptr; });
+  expect("loras", [](auto& o) { o.lora_count = 1; });
+  expect("control strength", [](auto& o) { o.control_strength = -1; });
+}
+
+TEST(Arguments, LorasAndControlReachTheRequest) {
+  ltxv_lora loras[3] = {ltxv_lora_init(), ltxv_lora_init(), ltxv_lora_init()};
+  const char* paths[3] = {"a.safetensors", "b.safetensors", "c.safetensors"};
+  for (int i = 0; i < 3; ++i) loras[i].path = paths[i];
+  loras[1].strength = -0.5;
+  loras[2].zero_fields = LTXV_ZERO_STRENGTH;
+  auto o = small_request();
+  o.loras = loras;
+  o.lora_count = 3;
+  o.control_path = "depth.mp4";
+  const auto j = resolve(o);
+  EXPECT_EQ(j["loras"], nlohmann::json::parse(R"([{"path": "a.safetensors", "strength": 1}, {"path": "b.safetensors", "strength": -0.5},
+                                                  {"path": "c.safetensors", "strength": 0}])"));
+  EXPECT_EQ(j["control"], "depth.mp4");
+  EXPECT_EQ(j["control_strength"], 1);
+
+  o.control_path = nullptr;
+  std::string message;
+  EXPECT_EQ(status_of(o, message), LTXV_IO) << message;
+  EXPECT_NE(message.find("a.safetensors"), std::string::npos) << message;
+  loras[0].path = nullptr;
+  EXPECT_EQ(status_of(o, message), LTXV_INVALID_ARGUMENT) << message;
 }
 
 TEST(Arguments, UnknownZeroBitsAreUnsupported) {

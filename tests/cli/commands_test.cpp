@@ -124,6 +124,24 @@ TEST(CliGenerate, APrintedRequestGivesTheSameBytesAgain) {
   EXPECT_EQ(j["width"], 64);
 }
 
+TEST(CliGenerate, LorasAndControlGoThroughARequestFile) {
+  const auto words = small_generate({"--lora", "a.safetensors", "--lora", "C:b.safetensors:-0.5", "--lora", "c:\\d", "--control", "depth.mp4",
+                                     "--control-strength", "0.75", "--print-request"});
+  const Finished printed = run(words);
+  ASSERT_EQ(printed.exit_code, 0) << printed.err;
+  const auto expected = nlohmann::json::parse(
+      R"([{"path": "a.safetensors", "strength": 1}, {"path": "C:b.safetensors", "strength": -0.5}, {"path": "c:\\d", "strength": 1}])");
+  const TempFolder folder;
+  const auto again = run({"generate", "--request", folder.write("r.json", printed.out), "--print-request"});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  for (const auto& out : {printed.out, again.out}) {
+    const auto j = nlohmann::json::parse(out);
+    EXPECT_EQ(j["loras"], expected);
+    EXPECT_EQ(j["control"], "depth.mp4");
+    EXPECT_EQ(j["control_strength"], 0.75);
+  }
+}
+
 TEST(CliGenerate, UnknownKeysInARequestAreWrongUsage) {
   const TempFolder folder;
   const Finished f = run({"generate", "x", "--request", folder.write("r.json", R"({"widht": 64})")});

@@ -496,7 +496,78 @@ def plain_pipeline(m):
     write("plain_pipeline", out)
 
 
-JOBS = {f.__name__: f for f in (t5, noise, schedule, rope, transformer, sampler, guidance, official_loop, pipelines, plain_pipeline)}
+def lora_factors(m, label, rank, modules):
+    """{module: (down [rank,in], up [out,rank])}, scaled so that up @ down is about a third of a weight of the tiny model."""
+    g, factors = tiny.generator(label), {}
+    for name in modules:
+        out, into = m.transformer.get_submodule(name).weight.shape
+        factors[name] = (torch.randn(rank, into, generator=g) / into ** 0.5, torch.randn(out, rank, generator=g) / (3 * rank) ** 0.5)
+    return factors
+
+
+def lora(m):
+    """diffusers LTXConditionPipeline with weights changed by the formula of LoRA files, W + strength * alpha / rank * up @ down; and a
+    run with a reference clip: the loop of LTX-Video-Trainer's ltxv_pipeline.py, tokens [reference, video], on ltx_video's scheduler."""
+    import diffusers.pipelines.ltx.pipeline_ltx_condition as module
+    from diffusers import FlowMatchEulerDiscreteScheduler, LTXConditionPipeline
+    from ltx_video.schedulers.rf import RectifiedFlowScheduler
+
+    blocks = [f"transformer_blocks.{i}.{part}" for i in range(3) for part in
+              [f"attn{a}.{p}" for a in (1, 2) for p in ("to_q", "to_k", "to_v", "to_out.0")] + ["ff.net.0.proj", "ff.net.2"]]
+    outer = ["proj_in", "proj_out", "time_embed.linear", "time_embed.emb.timestep_embedder.linear_1", "caption_projection.linear_2"]
+    first, second = lora_factors(m, "first lora", 2, blocks), lora_factors(m, "second lora", 3, [*blocks[:4], *outer])
+    g = tiny.generator("lora differences")
+    differences = {"transformer_blocks.1.attn1.norm_q.weight": 0.3 * torch.randn(20, generator=g),
+                   "transformer_blocks.2.ff.net.2.bias": 0.3 * torch.randn(20, generator=g),
+                   "scale_shift_table": 0.3 * torch.randn(2, 20, generator=g)}
+    out = {f"{case}/{part}/{name}": value for case, factors in (("first", first), ("second", second)) for name, pair in factors.items()
+           for part, value in zip(("down", "up"), pair)}
+    out |= {f"second/difference/{name}": value for name, value in differences.items()}
+
+    weights = {k: v.clone() for k, v in m.transformer.state_dict().items()}
+    def run(*changes):
+        """Each change: factors, the factor of their products, differences, the factor of these."""
+        changed = {k: v.clone() for k, v in weights.items()}
+        for factors, scale, full, strength in changes:
+            for name, (down, up) in factors.items():
+                changed[name + ".weight"] += scale * (up @ down)
+            for name, value in full.items():
+                changed[name] += strength * value
+        m.transformer.load_state_dict(changed)
+        pipe = LTXConditionPipeline(scheduler=FlowMatchEulerDiscreteScheduler(**tiny.SCHEDULER), vae=m.vae, text_encoder=m.t5,
+                                    tokenizer=m.tokenizer, transformer=m.transformer)
+        result = run_diffusers(m, pipe, module, frames=9, num_inference_steps=3, guidance_scale=3.0, image_cond_noise_scale=0.0,
+                               max_sequence_length=tiny.CAPTION_LENGTH)
+        m.transformer.load_state_dict(weights)
+        return result
+    runs = {"plain": run(), "first_0.8": run((first, 0.8, {}, 0)), "second_1": run((second, 4.5 / 3, differences, 1)),
+            "both": run((first, -0.4, {}, 0), (second, 0.7 * 4.5 / 3, differences, 0.7))}
+    out["in_alpha"] = torch.tensor(4.5)  # of the second, for all its modules
+    out["noise/initial"] = runs["plain"]["noise/initial"]
+    out |= {f"{case}/latents": result["latents"] for case, result in runs.items()}
+
+    clip, grid, levels = small_frames("control", 9), (2, HEIGHT // 32, WIDTH // 32), [1.0, 0.9812, 0.725, 0.4219]
+    mean, std = (v.view(1, -1, 1, 1, 1) for v in (m.vae.latents_mean, m.vae.latents_std))
+    reference = pack((m.vae._encode(full_frames(clip).float()[None] / 127.5 - 1)[:, :tiny.LATENT_CHANNELS] - mean) / std)
+    initial = torch.randn(1, tiny.LATENT_CHANNELS, *grid, generator=tiny.generator("control noise"))
+    (negative, negative_mask, _), (positive, positive_mask, _) = m.embed(tiny.NEGATIVE, 32), m.embed(tiny.PROMPT, 32)
+    embeds, masks = torch.cat([negative, positive]), torch.cat([negative_mask, positive_mask])
+    positions = grid_positions(grid, True).repeat(2, 1, 2)
+    frozen = torch.cat([torch.ones(1, reference.shape[1]), torch.zeros(1, reference.shape[1])], 1)
+    scheduler, x = RectifiedFlowScheduler(), torch.cat([reference, pack(initial)], 1)
+    scheduler.set_timesteps(timesteps=torch.tensor(levels))
+    for t in scheduler.timesteps:
+        level = torch.minimum(t.expand(1, 1), 1 - frozen)
+        v = m.transformer(hidden_states=x.repeat(2, 1, 1), encoder_hidden_states=embeds, timestep=level.repeat(2, 1) * 1000,
+                          encoder_attention_mask=masks, video_coords=positions, return_dict=False)[0]
+        v = v[:1] + 3.0 * (v[1:] - v[:1])
+        x = torch.where((t - 1e-6 < 1 - frozen)[..., None], scheduler.step(v, level, x, return_dict=False)[0], x)
+    out |= {"control/in_frames": clip, "control/in_initial": initial, "control/in_sigmas": torch.tensor(levels, dtype=torch.float64),
+            "control/latents": unpack(x[:, reference.shape[1]:], grid)}
+    write("lora", out)
+
+
+JOBS = {f.__name__: f for f in (t5, noise, schedule, rope, transformer, sampler, guidance, official_loop, pipelines, plain_pipeline, lora)}
 
 if __name__ == "__main__":
     model = Model()

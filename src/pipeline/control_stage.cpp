@@ -1,0 +1,55 @@
+// What adapts the model to one run: LoRAs, and the control clip that an in-context LoRA follows.
+#include "diffusion/reference.h"
+#include "pipeline/media_io.h"
+#include "pipeline/stages.h"
+
+namespace ltxv {
+namespace {
+
+at::Tensor read_control(const ResolvedRequest& resolved, const Compression& compression, int64_t downscale) {
+  const std::string& path = resolved.request.control_path;
+  const PixelShape& padded = resolved.padded;
+  const int64_t step = compression.spatial * downscale;
+  LTXV_CHECK(padded.width % step == 0 && padded.height % step == 0, "control ", path, ": the LoRA's control clip is ", downscale,
+             " times smaller than the video, so width and height must be multiples of ", step, ", not ", padded.width, "x",
+             padded.height);
+  ResolvedRequest smaller = resolved;
+  for (PixelShape* shape : {&smaller.asked, &smaller.padded}) {
+    shape->width /= downscale;
+    shape->height /= downscale;
+  }
+  const auto frames = read_condition({.path = path}, smaller, compression);
+  // A still is a reference of its own, at the first frame; a clip has to accompany the whole video.
+  LTXV_CHECK(frames.size(2) == padded.frames || frames.size(2) == 1, "control ", path, ": ", frames.size(2),
+             " usable frames, this run needs ", padded.frames, ", or one picture");
+  return frames;
+}
+
+}  // namespace
+
+void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run) {
+  const Request& r = resolved.request;
+  const auto loras = engine.weights.open_loras(r.loras);
+  if (loras) {
+    for (const std::string& remark : loras->remarks()) run.log(LogLevel::warning, remark);
+    media.control_downscale = loras->reference_downscale();
+  }
+  if (r.control_path.empty()) return;
+  if (!loras) run.log(LogLevel::warning, "a control clip without its in-context LoRA: the model was not trained to follow it");
+  media.control = read_control(resolved, engine.spec.vae.compression, media.control_downscale);
+}
+
+void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, StartState& start, NoiseSource& noise,
+                 const PlacementPlan& plan, RunContext& run) {
+  if (!media.control.defined()) return;
+  run.report(Stage::encode, 0, 1);
+  const auto latents = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.control, run);
+  engine.weights.stage_done(Component::vae_encoder, plan);
+  run.report(Stage::encode, 1, 1);
+  const FrameRule rule = engine.spec.transformer.causal_positions ? FrameRule::causal : FrameRule::plain;
+  add_reference(start,
+                {.latents = latents, .downscale = media.control_downscale, .strength = resolved.request.control_strength},
+                engine.spec.vae.compression, rule, noise);
+}
+
+}  // namespace ltxv
