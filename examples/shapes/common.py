@@ -46,7 +46,9 @@ def average_parameters(params: list[nn.Parameter]) -> None:
 
 
 class Clock:
-    """The fraction of a stage that is done; every SYNC steps the ranks agree on it (and average)."""
+    """The fraction of a stage that is done; every SYNC steps the ranks agree on it (and average).
+
+    It counts processor time, so that a stage means the same amount of work on a busy machine."""
 
     SYNC = 8
 
@@ -58,9 +60,9 @@ class Clock:
     def tick(self) -> bool:
         """Call once before every step; False ends the stage. The first step (compilation) is free."""
         if self.steps == 1:
-            self.begin = time.time()
+            self.begin = time.process_time()
         if self.begin is not None:
-            self.done = (self.spent + time.time() - self.begin) / self.seconds
+            self.done = (self.spent + time.process_time() - self.begin) / self.seconds
         self.evaluate = False
         if self.steps % self.SYNC == 0:
             average_parameters(self.params)
@@ -78,17 +80,35 @@ class Clock:
 
 
 def orthogonalize(g: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """Newton-Schulz iteration of the Muon optimiser: the nearest (semi-)orthogonal matrix."""
+    """Newton-Schulz iteration of the Muon optimiser: the nearest (semi-)orthogonal matrix, for one
+    matrix [m, n] or a stack of them."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = g.to(torch.bfloat16)
-    flip = x.shape[0] > x.shape[1]
+    flip = x.shape[-2] > x.shape[-1]
     if flip:
-        x = x.T.contiguous()
-    x = x / (x.norm() + 1e-7)
+        x = x.mT.contiguous()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if flip else x).float()
+    return (x.mT if flip else x).float()
+
+
+def direction(g: torch.Tensor) -> torch.Tensor:
+    """Muon's update for a weight of two or more dimensions, with its scale.
+
+    An upsampler's convolution is eight convolutions, one for each of the voxels it makes out of one;
+    taking them one by one is also far cheaper.
+    """
+    rows = g.shape[0]
+    flat = g.reshape(rows, -1)
+    if g.ndim == 5 and rows >= 512:
+        parts = flat.view(rows // 8, 8, -1).transpose(0, 1)
+        flat = orthogonalize(parts).transpose(0, 1).reshape(rows, -1)
+        rows //= 8
+    else:
+        flat = orthogonalize(flat)
+    return flat.view(g.shape) * (0.2 * math.sqrt(max(rows, flat.shape[1])))
 
 
 class Muon:
@@ -112,9 +132,7 @@ class Muon:
                 m = s.setdefault("m", torch.zeros_like(p))
                 if group["muon"] and p.ndim >= 2 and min(p.shape[0], p[0].numel()) > 1:
                     m.lerp_(g, 0.05)
-                    flat = g.lerp(m, 0.95).reshape(p.shape[0], -1)
-                    rate = group["muon"] * scale * 0.2 * math.sqrt(max(flat.shape))
-                    p.sub_(orthogonalize(flat).view(p.shape), alpha=rate)
+                    p.sub_(direction(g.lerp(m, 0.95)), alpha=group["muon"] * scale)
                 else:
                     v = s.setdefault("v", torch.zeros_like(p))
                     m.lerp_(g, 0.1)

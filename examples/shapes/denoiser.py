@@ -12,7 +12,7 @@ import models
 import world
 from common import Average, Clock, Muon, load, log, rank, save, schedule
 from text import Tokenizer, load_text_encoder
-from vae import C
+from vae import C, best
 
 LENGTH = 40  # text tokens in training; no caption is longer
 ROWS = world.SIZE // 32
@@ -142,15 +142,6 @@ def evaluate(model, text, tokenizer, vae, count: int, steps: int = 12, guidance:
     return "held-out " + " ".join(f"{k} {sum(h[k] for h in hits) / count:.3f}" for k in hits[0])
 
 
-def newest_vae(work: Path):
-    """The VAE with its decoder as far as it is trained; both stages may run at the same time."""
-    vae, stats = models.make_vae(), load(work / "stats.pt")
-    vae.load_state_dict((load(work / "decoder.pt") or load(work / "vae.pt"))["vae"])
-    vae.latents_mean.copy_(stats["mean"])
-    vae.latents_std.copy_(stats["std"])
-    return vae
-
-
 def train(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool = True) -> None:
     cache, stats = load(work / "cache.pt"), load(work / "stats.pt")
     tokenizer = Tokenizer(work / "tokenizer")
@@ -189,7 +180,10 @@ def train(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool
         uniform = torch.rand(batch_size)
         sigma = torch.where(uniform < 0.12, torch.rand(batch_size), sigma).clamp(1e-3, 1)
         times = sigma[:, None].repeat(1, 2)
-        times[torch.rand(batch_size) < 0.3, 0] = 0  # image-to-video: the first latent frame is clean
+        given = torch.rand(batch_size) < 0.3
+        times[given, 0] = 0  # image-to-video: the first latent frame is clean, as well as an encoder reads it
+        misread = 0.15 * torch.rand(batch_size, 1, 1) * given[:, None, None]
+        clean[:, :PER_FRAME] += misread * torch.randn_like(clean[:, :PER_FRAME])
         table = 0 if rng.random() < 0.6 else rng.randrange(len(tables))
         loss, _, _ = loss_of(clean, torch.randn_like(clean), times, ids, mask, t5_mask, *tables[table])
         for p in params:
@@ -204,13 +198,13 @@ def train(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool
         if clock.evaluate:
             average.swap()
             if rank() == 0:
-                log(evaluate(model, text, tokenizer, newest_vae(work), 30))
+                log(evaluate(model, text, tokenizer, best(work), 30))
             average.swap()
             keep(work, model, text, optimizer, average, done * seconds)
     keep(work, model, text, optimizer, average, seconds)
     average.swap()
     if rank() == 0:
-        log(evaluate(model, text, tokenizer, newest_vae(work), 60))
+        log(evaluate(model, text, tokenizer, best(work), 60))
 
 
 def keep(work: Path, model, text, optimizer, average, spent: float) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import models
 from common import load, log
+from vae import best
 
 PRESET = {
     "name": "shapes",
@@ -52,15 +53,7 @@ def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
 def export(work: Path, output: Path) -> None:
     """Uses whatever stages exist; missing ones are written with their initial weights."""
     torch.manual_seed(0)
-    vae, transformer, text = models.make_vae(), models.make_transformer(), models.make_text_encoder()
-    for path in (work / "vae.pt", work / "decoder.pt"):
-        state = load(path)
-        if state:
-            vae.load_state_dict(state["vae"])
-    stats = load(work / "stats.pt")
-    if stats:
-        vae.latents_mean.copy_(stats["mean"])
-        vae.latents_std.copy_(stats["std"])
+    vae, transformer, text = best(work), models.make_transformer(), models.make_text_encoder()
     state = load(work / "text.pt")
     if state:
         text.load_state_dict(state["model"])

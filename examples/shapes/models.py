@@ -7,7 +7,7 @@ from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
 from torch import nn
 from transformers import T5Config, T5EncoderModel
 
-LATENT_CHANNELS = 64
+LATENT_CHANNELS = 48
 VOCABULARY = 291
 TEXT_WIDTH = 128
 MAX_TEXT_TOKENS = 64
@@ -21,7 +21,7 @@ VAE = dict(
     downsample_type=("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
     decoder_block_out_channels=(64, 64, 96),
     decoder_spatio_temporal_scaling=(True, True, True),
-    decoder_layers_per_block=(1, 2, 1, 1),
+    decoder_layers_per_block=(1, 3, 1, 1),
     decoder_inject_noise=(False,) * 4,
     upsample_residual=(True, True, True), upsample_factor=(1, 1, 1),
     timestep_conditioning=False, patch_size=4, patch_size_t=1,

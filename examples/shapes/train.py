@@ -10,11 +10,10 @@ import common
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("text", "vae", "judge", "cache", "transformer", "decoder", "export"))
+    parser.add_argument("stage", choices=("text", "encoder", "decoder", "cache", "transformer", "export"))
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints")
-    parser.add_argument("--minutes", type=float, default=5, help="length of the stage")
+    parser.add_argument("--minutes", type=float, default=5, help="length of the stage in minutes of processor time a rank")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--image-minutes", type=float, default=10, help="vae: first phase, single frames")
     parser.add_argument("--batch", type=int, default=8, help="clips per rank")
     parser.add_argument("--clips", type=int, default=16000, help="cache: number of clips")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
@@ -25,21 +24,16 @@ def main() -> None:
     if args.stage == "text":
         import text
         text.train(args.work, seconds, args.seed)
-    elif args.stage == "vae":
+    elif args.stage in ("encoder", "decoder"):
         import vae
-        vae.train(args.work, 60 * args.image_minutes, seconds, args.seed, args.batch, not args.no_compile)
-    elif args.stage == "judge":
-        import judge
-        judge.train(args.work, seconds, args.seed)
+        stage = vae.train_encoder if args.stage == "encoder" else vae.train_decoder
+        stage(args.work, seconds, args.seed, args.batch, not args.no_compile)
     elif args.stage == "cache":
         import vae
         vae.cache(args.work, args.clips, args.seed)
     elif args.stage == "transformer":
         import denoiser
         denoiser.train(args.work, seconds, args.seed, args.batch, not args.no_compile)
-    elif args.stage == "decoder":
-        import decoder
-        decoder.train(args.work, seconds, args.seed, args.batch, not args.no_compile)
     else:
         import export
         export.export(args.work, args.output)

@@ -1,96 +1,138 @@
-"""Training of the VAE, the latent cache, and the final decoder-only fine-tune."""
+"""Training of the VAE (the encoder alone, the decoder alone) and the latent cache."""
 
 from __future__ import annotations
 
-import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
+import drawing
 import models
+import scene
 import world
-from common import Average, Clock, Muon, load, log, rank, save, schedule, world_size
-from judge import alpha_of, crops, labels_of, load_judge
-from text import ATTRIBUTES, attribute_labels
-from windows import WINDOW, choose_windows, cut, shape_loss, window_loss
+from common import Average, Clock, Muon, load, log, rank, save, schedule
+from measure import compare, measure
 
 C = models.LATENT_CHANNELS
 CHANNELS_LAST = torch.channels_last_3d
+SINGLE = 0.45  # the part of the decoder's training that draws single frames
 
 
-class LatentHeads(nn.Module):
-    """Linear read-outs of the mean latent, only used in training.
-
-    They keep everything a caption says linearly readable from the pooled latent, and where the object
-    is, how large and how turned, from every token; the encoder learns this long before the decoder
-    can make use of it.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.ModuleDict({k: nn.Linear(C, len(v)) for k, v in ATTRIBUTES.items()})
-        self.place = nn.Linear(C, 39)
-
-    def loss(self, latent: torch.Tensor, batch: world.Batch) -> torch.Tensor:
-        frames = latent.shape[2]
-        pooled = latent.float().mean((2, 3, 4))
-        labels = attribute_labels(batch.cells)
-        names = [k for k in ATTRIBUTES if frames > 1 or k not in ("motion", "size")]
-        naming = sum(F.cross_entropy(self.head[k](pooled), labels[k]) for k in names)
-        target, weight = places(batch.path, frames)
-        error = (self.place(latent.float().movedim(1, -1)) - target).square().mean(-1)
-        return naming + 10 * (error * weight).sum() / weight.sum()
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(-10 * torch.log10(((a.clamp(-1, 1) - b) / 2).square().mean()))
 
 
-def places(path: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Path [B, T, 4] -> what each token should tell [B, F, 4, 4, 39], and how much that matters.
-
-    At the first, middle and last frame of the token: the centre relative to the token (linear and as
-    sines of two wavelengths), the radius, the rotation.
-    """
-    times = torch.tensor([[max(0, 8 * f - 7), max(0, 8 * f - 4), 8 * f] for f in range(frames)])
-    state = path[:, times]  # [B, F, 3, 4]
-    middle = torch.arange(4) * 32.0 + 16
-    parts, offsets = [], []
-    for axis, view in ((0, (1, 1, 1, 4, 1)), (1, (1, 1, 4, 1, 1))):
-        rel = state[:, :, None, None, :, axis] - middle.view(view)
-        rel = rel.expand(-1, -1, 4, 4, -1)
-        offsets.append(rel.mean(-1))
-        parts.append(rel / 64)
-        for wave in (96.0, 32.0):
-            phase = rel * (2 * math.pi / wave)
-            parts += [phase.sin(), phase.cos()]
-    rest = torch.cat([state[..., 2] / 28, state[..., 3].cos(), state[..., 3].sin()], -1)
-    parts.append(rest[:, :, None, None].expand(-1, -1, 4, 4, -1))
-    away = torch.hypot(*offsets)
-    return torch.cat(parts, -1), 0.05 + torch.exp(-away / 30)
+def read_error(latent: torch.Tensor, meaning: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Squared error of the latent against its meaning; the shape's name counts most."""
+    error = ((latent - meaning).square() * scene.IMPORTANCE.view(1, -1, 1, 1, 1)).mean(1, keepdim=True)
+    return (error * weight).sum() / weight.sum()
 
 
-def make_step(vae, compiled: bool):
-    def step(video, noise, target, dist, rows, columns):
+def training_batch(count: int, rng: random.Random, frames: int | None = None) -> world.Batch:
+    """Training clips, a quarter of them spinning: turned outlines are the hardest to draw."""
+    cells = []
+    for _ in range(count):
+        cell = world.sample_cell(rng)
+        turning = replace(cell, motion="spin")
+        cells.append(turning if rng.random() < 0.17 and not turning.held_out else cell)
+    return world.render_batch(cells, rng, frames)
+
+
+def disturbed(meaning: torch.Tensor, most: float) -> torch.Tensor:
+    """Noise of a random strength a clip, in proportion to the spread of each channel."""
+    spread = meaning.std((0, 2, 3, 4), keepdim=True)
+    return meaning + spread * most * torch.rand(len(meaning), 1, 1, 1, 1) * torch.randn_like(meaning)
+
+
+class Stage:
+    """What the two stages share: optimiser, averaged weights, log, checkpoint, and going on from it."""
+
+    def __init__(self, work: Path, name: str, modules: dict, seconds: float, seed: int, rate: float = 1.0):
+        self.file, self.name, self.modules, self.seconds = work / f"{name}.pt", name, modules, seconds
+        named = [(f"{k}.{n}", p) for k, m in modules.items() for n, p in m.named_parameters()]
+        self.params = [p for _, p in named]
+        self.optimizer = Muon([dict(params=named, lr=1e-3 * rate, muon=3e-3 * rate)])
+        self.average, spent = Average(modules, 0.998), 0.0
+        state = load(self.file)
+        if state:
+            for k, m in modules.items():
+                m.load_state_dict(state["modules"][k])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.average.shadow, self.average.n = state["average"]
+            spent = state["spent"]
+        self.rng = random.Random(f"{seed}/{name}/{rank()}/{self.optimizer.t}")
+        torch.manual_seed(1000 * seed + 100 * self.optimizer.t + rank())
+        self.clock, self.shown = Clock(seconds, spent, self.params, pause=240), []
+
+    def step(self, loss: torch.Tensor, *values: float) -> None:
+        for p in self.params:
+            p.grad = None
+        loss.backward()
+        self.optimizer.step(schedule(self.clock.done))
+        self.average.update()
+        self.shown.append(values)
+        if self.optimizer.t % 100 == 0:
+            mean = " ".join(f"{sum(v) / len(v):.4f}" for v in zip(*self.shown))
+            log(f"{self.name} {self.clock.done:.3f} step {self.optimizer.t}: {mean}")
+            self.shown = []
+
+    def pause(self, report) -> None:
+        """Every few minutes: the report for the averaged weights, and a checkpoint."""
+        if self.clock.evaluate:
+            self.end(report, self.clock.done)
+
+    def end(self, report, done: float = 1.0) -> None:
+        self.average.swap()
+        if rank() == 0:
+            log(f"{self.name} {done:.3f} " + report())
+        self.average.swap()
+        save(self.file, {"modules": {k: m.state_dict() for k, m in self.modules.items()},
+                         "optimizer": self.optimizer.state_dict(), "spent": done * self.seconds,
+                         "average": (self.average.shadow, self.average.n)})
+
+
+def averaged(work: Path, name: str, part: str) -> dict | None:
+    """The averaged weights of one module of a stage that ran before."""
+    state = load(work / f"{name}.pt")
+    return state["average"][0][part] if state else None
+
+
+def train_encoder(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool) -> None:
+    """The encoder alone learns to read the scene: single frames first, then clips."""
+    vae = models.make_vae().to(memory_format=CHANNELS_LAST)
+    stage = Stage(work, "encoder", {"encoder": vae.encoder}, seconds, seed)
+
+    def error(video, meaning, weight):
         with torch.autocast("cpu", torch.bfloat16):
             latent = vae.encoder(video)[:, :C].float()
-        noisy = latent + noise * latent.detach().std()
-        loss, out = window_loss(vae.decoder, noisy, target, dist, rows, columns)
-        return loss, latent, out
+        return read_error(latent, meaning, weight)
 
-    if not compiled:
-        return step
-    torch._dynamo.config.cache_size_limit = 64
-    return torch.compile(step, dynamic=False)
+    step = torch.compile(error, dynamic=False) if compiled else error
+    held = {f: world.make_batch(16, random.Random(9), held_out=True, frames=f) for f in (1, None)}
+
+    def report() -> str:
+        with torch.no_grad():
+            return " ".join(f"frames {f or 17}: {float(error(b.video, *scene.code(b))):.4f}" for f, b in held.items())
+
+    while stage.clock.tick():
+        single = stage.clock.done < 0.35
+        batch = training_batch(batch_size * (4 if single else 1), stage.rng, 1 if single else None)
+        loss = step(batch.video, *scene.code(batch))
+        stage.step(loss, loss.item())
+        stage.pause(report)
+    stage.end(report)
 
 
-def unify_time(vae) -> None:
+def unify_time(decoder) -> None:
     """After training on single frames: make every upsampler treat both time halves alike.
 
     Single frames only train the second half (the first is cut away). The residual of the upsampler
     feeds different channels to the two halves, so the difference goes into the centre tap.
     """
     with torch.no_grad():
-        for block in vae.decoder.up_blocks:
+        for block in decoder.up_blocks:
             conv = block.upsamplers[0].conv.conv
             c = conv.in_channels
             w = conv.weight.view(c, 2, 4, c, 3, 3, 3)
@@ -103,127 +145,89 @@ def unify_time(vae) -> None:
                     w[out, 0, sub, base, 1, 1, 1] -= 1
 
 
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(-10 * torch.log10(((a.clamp(-1, 1) - b) / 2).square().mean()))
+def train_decoder(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool) -> None:
+    """The decoder alone learns to draw a scene from its meaning: single frames first, then clips, some of
+    them as the trained encoder reads them."""
+    vae, readouts = best(work), drawing.Readouts()
+    encoder, decoder = vae.encoder.requires_grad_(False), vae.decoder
+    stage = Stage(work, "decoder", {"decoder": decoder, "readouts": readouts}, seconds, seed)
+
+    def draw(latent, known, rows, columns, slots, target, dist, complete):
+        with torch.autocast("cpu", torch.bfloat16):
+            out, wrong = drawing.draw(decoder, readouts, latent, known, rows, columns, slots)
+        return drawing.pixel_loss(out, target, dist, complete), wrong
+
+    step = torch.compile(draw, dynamic=False) if compiled else draw
+    held = {f: world.make_batch(24, random.Random(9), held_out=True, frames=f) for f in (1, None)}
+
+    def report() -> str:
+        b = held[1 if stage.clock.done < SINGLE else None]
+        return quality(draw_all(decoder, scene.code(b)[0]), b)
+
+    single = stage.clock.done < SINGLE
+    while stage.clock.tick():
+        done = stage.clock.done
+        if single and done >= SINGLE:
+            single = False
+            unify_time(decoder)
+            stage.average = Average(stage.modules, 0.998)
+        batch = training_batch(batch_size * (4 if single else 1), stage.rng, 1 if single else None)
+        latent = scene.code(batch)[0]
+        if not single and stage.rng.random() < 0.4:
+            latent = read_all(encoder, batch.video)
+        where, shown = drawing.choose_windows(batch)
+        loss, wrong = step(disturbed(latent, 0.12 * done), drawing.readout_targets(batch.dist), *where, *shown)
+        stage.step(loss + 0.5 * (1 - 0.8 * done) * wrong, loss.item(), wrong.item())
+        stage.pause(report)
+    stage.end(report)
 
 
 @torch.no_grad()
-def evaluate(vae, judge, count: int = 24, frames: int | None = None) -> str:
-    """Round trip of held-out clips: PSNR of everything, PSNR near the object, shape accuracy."""
-    rng = random.Random(9)
-    batch = world.make_batch(count, rng, held_out=True, frames=frames)
-    outs = []
-    for video in batch.video.split(8):
-        with torch.autocast("cpu", torch.bfloat16):
-            outs.append(vae.decoder(vae.encoder(video)[:, :C].float()).float())
-    out = torch.cat(outs)
+def read_all(encoder, video: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return torch.cat([encoder(part)[:, :C].float() for part in video.split(8)])
+
+
+@torch.no_grad()
+def draw_all(decoder, latent: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return torch.cat([decoder(part).float() for part in latent.split(8)])
+
+
+def quality(out: torch.Tensor, batch: world.Batch) -> str:
+    """PSNR of everything, PSNR near the object, and what the scorer reads off the clips."""
     near = (batch.dist < 3)[:, None].expand_as(out)
-    text = f"psnr {psnr(out, batch.video):.2f} object {psnr(out[near], batch.video[near]):.2f}"
-    if judge is not None:
-        logits, _ = judge(crops(alpha_of(out, batch.cells).flatten(0, 1), batch.path.flatten(0, 1)))
-        hits = logits.argmax(1) == labels_of(batch.cells).repeat_interleave(out.shape[2])
-        text += f" shape {hits.float().mean():.3f}"
-    return text
+    hits = [compare(c, measure(v)) for c, v in zip(batch.cells, out)]
+    return (f"psnr {psnr(out, batch.video):.2f} object {psnr(out[near], batch.video[near]):.2f} "
+            + " ".join(f"{k} {sum(h[k] for h in hits) / len(hits):.2f}" for k in hits[0]))
 
 
-def train(work: Path, image_seconds: float, seconds: float, seed: int, batch_size: int, compiled: bool) -> None:
-    """First single frames, then whole clips; each phase has its own optimiser and cosine."""
-    vae = models.make_vae().to(memory_format=CHANNELS_LAST)
-    heads, judge = LatentHeads(), load_judge(work)
-    named = [(f"vae.{n}", p) for n, p in vae.named_parameters()]
-    named += [(f"heads.{n}", p) for n, p in heads.named_parameters()]
-    params = [p for _, p in named]
-    state = load(work / "vae.pt") or {"finished": []}
-    finished = state["finished"]
-    if "vae" in state:
-        vae.load_state_dict(state["vae"])
-        heads.load_state_dict(state["heads"], strict=False)
-    step = make_step(vae, compiled)
-    for phase, length in (("images", image_seconds), ("clips", seconds)):
-        if phase in finished:
-            continue
-        frames = 1 if phase == "images" else None
-        optimizer = Muon([dict(params=named, lr=1e-3, muon=3e-3)])
-        average, offset = Average({"vae": vae}, 0.998 if phase == "images" else 0.996), 0.0
-        if "optimizer" in state:
-            optimizer.load_state_dict(state["optimizer"])
-            average.shadow, average.n = state["average"]
-            offset, state = state["spent"], {}
-        rng = random.Random(f"{seed}/{phase}/{rank()}/{optimizer.t}")
-        random.seed(f"{seed}/{phase}/{rank()}")
-        torch.manual_seed(1000 * seed + 100 * optimizer.t + rank())
-        clock, shown = Clock(length, offset, params), torch.zeros(5)
-        while clock.tick():
-            done = clock.done
-            batch = world.make_batch(batch_size * (8 if frames else 1), rng, frames=frames)
-            noise = torch.randn(len(batch.cells), C, (batch.video.shape[2] + 7) // 8, 4, 4)
-            noise *= 0.15 * torch.rand(len(batch.cells), 1, 1, 1, 1)
-            corner = choose_windows(batch.path)
-            spots = corner[:, :, None] + torch.arange(WINDOW)
-            local = cut(batch.dist, corner)
-            loss, latent, out = step(batch.video, noise, cut(batch.video, corner), local,
-                                     spots[:, 0], spots[:, 1])
-            total = loss + 3e-4 * latent.square().mean()
-            naming = heads.loss(latent, batch)
-            total = total + 0.02 * (1 - 0.7 * done) * naming
-            hits = 0.0
-            if judge is not None:
-                extra, hits = shape_loss(judge, out, local, corner, batch)
-                total = total + 0.5 * extra
-            for p in params:
-                p.grad = None
-            total.backward()
-            optimizer.step(schedule(done))
-            average.update()
-            shown += torch.tensor([loss.item(), hits, latent.detach().std().item(), naming.item(), 1])
-            if optimizer.t % 50 == 0:
-                value = shown / shown[4]
-                log(f"{phase} {done:.3f} step {optimizer.t} loss {value[0]:.4f} shape {value[1]:.3f} "
-                    f"latent std {value[2]:.2f} heads {value[3]:.2f}")
-                shown.zero_()
-            if clock.evaluate:
-                average.swap()
-                if rank() == 0:
-                    log(evaluate(vae, judge, frames=frames))
-                average.swap()
-                save(work / "vae.pt", {"vae": vae.state_dict(), "heads": heads.state_dict(),
-                                       "finished": finished, "spent": done * length,
-                                       "optimizer": optimizer.state_dict(),
-                                       "average": (average.shadow, average.n)})
-        average.swap()
-        if rank() == 0:
-            log(f"end of {phase}: " + evaluate(vae, judge, 48, frames))
-        if phase == "images":
-            unify_time(vae)
-        finished = [*finished, phase]
-        save(work / "vae.pt", {"vae": vae.state_dict(), "heads": heads.state_dict(), "finished": finished})
+def best(work: Path):
+    """The VAE as far as it is trained, averaged weights, with the statistics of the latents."""
+    vae, stats = models.make_vae().to(memory_format=CHANNELS_LAST), load(work / "stats.pt")
+    for part, module in (("encoder", vae.encoder), ("decoder", vae.decoder)):
+        weights = averaged(work, part, part)
+        if weights:
+            module.load_state_dict(weights, strict=False)
+    if stats:
+        vae.latents_mean.copy_(stats["mean"])
+        vae.latents_std.copy_(stats["std"])
+    return vae.eval()
 
 
 def cache(work: Path, clips: int, seed: int) -> None:
-    """Latent means of `clips` training clips, and the per-channel statistics."""
-    vae = models.make_vae().to(memory_format=CHANNELS_LAST)
-    vae.load_state_dict(load(work / "vae.pt")["vae"])
+    """The meaning of `clips` training clips, and the per-channel statistics.
+
+    The encoder was taught exactly this, so the transformer need not wait for it.
+    """
     rng = random.Random(f"{seed}/cache/{rank()}")
-    encode = torch.compile(lambda video: vae.encoder(video)[:, :C].float(), dynamic=False)
-    latents, cells, paths = [], [], []
-    while len(cells) < clips // world_size():
-        batch = world.make_batch(8, rng)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            latents.append(encode(batch.video).half())
+    latents, cells = [], []
+    while len(cells) < clips:
+        batch = world.make_batch(64, rng)
+        latents.append(scene.code(batch)[0].half())
         cells += batch.cells
-        paths.append(batch.path)
-        if len(cells) % 800 == 0:
-            log(f"cached {len(cells)} clips on each rank")
-    part = work / f"cache.{rank()}.pt"
-    torch.save((torch.cat(latents), cells, torch.cat(paths)), part)
-    if world_size() > 1:
-        torch.distributed.barrier()
-    if rank() == 0:
-        parts = [torch.load(work / f"cache.{r}.pt", weights_only=False) for r in range(world_size())]
-        latent = torch.cat([p[0] for p in parts])
-        save(work / "cache.pt", {"latents": latent, "cells": sum((p[1] for p in parts), []),
-                                 "paths": torch.cat([p[2] for p in parts])})
-        values = latent.float()
-        save(work / "stats.pt", {"mean": values.mean((0, 2, 3, 4)), "std": values.std((0, 2, 3, 4))})
-        log(f"cached {len(latent)} clips, std {values.std((0, 2, 3, 4)).min():.2f} to "
-            f"{values.std((0, 2, 3, 4)).max():.2f}")
+    latent = torch.cat(latents)
+    save(work / "cache.pt", {"latents": latent, "cells": cells})
+    values = latent.float()
+    save(work / "stats.pt", {"mean": values.mean((0, 2, 3, 4)), "std": values.std((0, 2, 3, 4))})
+    log(f"cached {len(latent)} clips, std {values.std((0, 2, 3, 4)).min():.2f} to {values.std((0, 2, 3, 4)).max():.2f}")
