@@ -20,20 +20,21 @@ void mix(at::Tensor& volume, at::Tensor& strength, const at::Tensor& latents, in
 
 }  // namespace
 
-StartState apply_conditions(const at::Tensor& start, const std::vector<EncodedCondition>& conditions, const Compression& compression,
+StartState apply_conditions(const StartVolume& start, const std::vector<EncodedCondition>& conditions, const Compression& compression,
                             FrameRule rule, NoiseSource& noise) {
-  const LatentShape shape = shape_of(start);
-  if (conditions.empty()) return {to_tokens(start), {}, grid_coordinates(shape, compression, rule), 0};
+  const LatentShape shape = shape_of(start.latents);
+  if (conditions.empty() && !start.strength.defined()) return {to_tokens(start.latents), {}, grid_coordinates(shape, compression, rule), 0};
 
-  auto volume = start.clone();
-  auto strength = at::zeros({1, 1, shape.frames, shape.height, shape.width}, at::kFloat);
+  auto volume = start.latents.clone();
+  auto strength = start.strength.defined() ? start.strength.clone()
+                                           : at::zeros({1, 1, shape.frames, shape.height, shape.width}, at::kFloat);
   std::vector<at::Tensor> tokens, strengths, coordinates;
   StartState out;
   for (size_t i = 0; i < conditions.size(); ++i) {
     const EncodedCondition& c = conditions[i];
     auto latents = c.latents;
     LTXV_CHECK(latents.size(3) == shape.height && latents.size(4) == shape.width, "condition ", i, " has latents ",
-               latents.sizes(), ", which do not fit the video's ", start.sizes());
+               latents.sizes(), ", which do not fit the video's ", start.latents.sizes());
     if (c.frame_index == 0) {
       mix(volume, strength, latents, 0, c.strength);
       continue;

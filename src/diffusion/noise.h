@@ -24,6 +24,8 @@ class NoiseSource {
 
   /// Everything drawn so far, by name.
   const std::map<std::string, at::Tensor>& drawn() const { return drawn_; }
+  /// Empties that record: a long run that nobody asked to save it would otherwise hold all of it.
+  void forget() { drawn_.clear(); }
 
  private:
   std::optional<at::Generator> generator_;

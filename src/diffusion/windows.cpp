@@ -1,0 +1,105 @@
+#include "diffusion/windows.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace ltxv {
+
+std::vector<Window> split_into_windows(int64_t latent_frames, int64_t size, int64_t overlap) {
+  LTXV_ASSERT(latent_frames >= 1 && size >= 1 && overlap >= 0, "windows of no length");
+  const int64_t stride = std::max<int64_t>(size - overlap, 1);
+  std::vector<Window> windows;
+  for (int64_t begin = 0;; begin += stride) {
+    windows.push_back({begin, std::min(begin + size, latent_frames)});
+    if (windows.back().end == latent_frames) return windows;
+  }
+}
+
+WindowTokens window_tokens(const LatentShape& own, int64_t channels, const WindowContext& context, const Compression& compression) {
+  std::vector<at::Tensor> clean = {at::zeros({1, channels, own.frames, own.height, own.width}, at::kFloat)};
+  std::vector<at::Tensor> freedom = {at::ones({1, 1, own.frames, own.height, own.width}, at::kFloat)};
+  std::vector<at::Tensor> coordinates = {grid_coordinates(own, compression, FrameRule::causal)};
+  if (context.first_image.defined()) {
+    clean[0].narrow(2, 0, 1).copy_(context.first_image);
+    freedom[0].narrow(2, 0, 1).fill_(1 - context.first_strength);
+  }
+  const auto append = [&](const at::Tensor& latents, double strength, FrameRule rule, int64_t frame_offset) {
+    const LatentShape shape{latents.size(2), own.height, own.width};
+    clean.push_back(latents);
+    freedom.push_back(at::full({1, 1, shape.frames, shape.height, shape.width}, 1 - strength, at::kFloat));
+    coordinates.push_back(grid_coordinates(shape, compression, rule, frame_offset));
+  };
+  // `previous` lies where the window's first latents lie; what is shown behind it counts on from there.
+  int64_t seen = 0;
+  if (context.previous.defined() && context.previous_strength > 0) {
+    append(context.previous, context.previous_strength, FrameRule::causal, 0);
+    seen = context.previous.size(2);
+  }
+  if (context.guide.defined() && context.guide_strength > 0)
+    append(context.guide, context.guide_strength, seen == 0 ? FrameRule::causal : FrameRule::plain,
+           seen == 0 ? 0 : 1 + (seen - 1) * compression.temporal);
+  if (context.reference.defined()) append(context.reference, 1, FrameRule::plain, -compression.temporal);
+
+  const auto volume = at::cat(clean, 2);
+  return {.clean = to_tokens(volume),
+          .freedom = to_tokens(at::cat(freedom, 2)),
+          .coordinates = at::cat(coordinates, 1),
+          .shape = {volume.size(2), own.height, own.width}};
+}
+
+at::Tensor blend_kept(const at::Tensor& x, const WindowTokens& window) {
+  return x * window.freedom + window.clean * (1 - window.freedom);
+}
+
+at::Tensor ancestral_step(const at::Tensor& x, const at::Tensor& velocity, float sigma, float sigma_next, double eta,
+                          const at::Tensor& noise) {
+  const auto clean = x - velocity * sigma;
+  if (sigma_next <= 0) return clean;
+  // First down to a lower level than the next, then up again with fresh noise, so that the variance is that of the next level.
+  const float down = sigma_next * (1.0f + (sigma_next / sigma - 1.0f) * static_cast<float>(eta));
+  const float ratio = down / sigma, rescale = (1.0f - sigma_next) / (1.0f - down);
+  const auto lower = x * ratio + clean * (1.0f - ratio);
+  if (!noise.defined()) return lower;
+  const float variance = sigma_next * sigma_next - down * down * rescale * rescale;
+  return lower * rescale + noise * std::sqrt(std::max(variance, 0.0f));
+}
+
+at::Tensor match_statistics(const at::Tensor& latents, const at::Tensor& reference, double factor) {
+  if (factor == 0) return latents;
+  constexpr double kEps = 1e-6;  // the reference's own
+  const auto mean = [](const at::Tensor& t) { return t.mean(at::IntArrayRef{2, 3, 4}, /*keepdim=*/true); };
+  // A single value a channel has no deviation (the formula gives NaN): only its mean moves then.
+  const auto deviation = [](const at::Tensor& t) {
+    if (t.size(2) * t.size(3) * t.size(4) == 1) return at::ones({1, t.size(1), 1, 1, 1}, at::kFloat);
+    return t.std(at::IntArrayRef{2, 3, 4}, /*unbiased=*/true, /*keepdim=*/true);
+  };
+  const auto own_mean = mean(latents), own_deviation = deviation(latents);
+  const auto target_mean = own_mean * (1 - factor) + mean(reference) * factor;
+  const auto target_deviation = (own_deviation * (1 - factor) + deviation(reference) * factor).clamp_min(kEps);
+  return (latents - own_mean) / (own_deviation + kEps) * target_deviation + target_mean;
+}
+
+at::Tensor join_windows(const at::Tensor& tail, const at::Tensor& next, int64_t overlap) {
+  if (overlap <= 1) return at::cat({tail, next}, 2);
+  const auto weight = at::linspace(1, 0, overlap + 2, at::kFloat).narrow(0, 1, overlap).view({1, 1, overlap, 1, 1});
+  const int64_t kept = tail.size(2) - overlap;
+  const auto faded = tail.narrow(2, kept, overlap) * weight + next.narrow(2, 0, overlap) * (1 - weight);
+  return at::cat({tail.narrow(2, 0, kept), faded, next.narrow(2, overlap, next.size(2) - overlap)}, 2);
+}
+
+std::vector<std::string> split_prompts(const std::string& prompts) {
+  constexpr const char* kBlank = " \t\r\n\v\f";
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= prompts.size();) {
+    const size_t end = std::min(prompts.find('|', at), prompts.size());
+    const std::string part = prompts.substr(at, end - at);
+    const size_t first = part.find_first_not_of(kBlank), last = part.find_last_not_of(kBlank);
+    parts.push_back(first == std::string::npos ? "" : part.substr(first, last - first + 1));
+    at = end + 1;
+  }
+  return parts;
+}
+
+}  // namespace ltxv
