@@ -258,7 +258,11 @@ enum {
   LTXV_ZERO_IMAGE_NOISE_SCALE = 8,
   LTXV_ZERO_DECODE_TIMESTEP = 16,
   LTXV_ZERO_DECODE_NOISE_SCALE = 32,
-  LTXV_ZERO_STRENGTH = 64
+  LTXV_ZERO_STRENGTH = 64,
+  LTXV_ZERO_IMAGE_CRF = 128,
+  LTXV_ZERO_WINDOW_STRENGTH = 256,
+  LTXV_ZERO_WINDOW_MATCH = 512,
+  LTXV_ZERO_WINDOW_ETA = 1024
 };
 
 /** How the initial noise follows from the seed. */
@@ -340,6 +344,22 @@ typedef struct ltxv_generate_options {
   const char *control_path;        /* clip or still that an in-context LoRA follows; read as the path of a condition */
   double control_strength;         /* 1 (also for 0) shows it to the model as it is, less mixes it with noise */
   int32_t lora_count;
+  int32_t image_crf;               /* codec quality of "official" pictures, 1 to 51; 0: 29; LTXV_ZERO_IMAGE_CRF: no codec */
+  const char *mask_path;           /* with input_video_path: image, clip or .safetensors (`mask`); white is generated anew */
+  const char *image_prep;          /* "plain" (NULL), "official", "diffusers": how pictures become frames */
+  const char *decode_noise_space;  /* "normalised" (NULL) as the official code, "raw" as diffusers */
+  const char *text_padding;        /* "masked" (NULL), "attended" as three of diffusers' pipelines */
+  const char *frame_positions;     /* NULL: the model's; "causal", "plain" */
+  int32_t mask_blend;              /* rows and columns of latent cells around the mask that may change too */
+  uint32_t outpaint;               /* nonzero: the input video is fitted inside, what it does not cover is generated */
+  uint32_t composite;              /* nonzero: pixels that the mask keeps are copied from the input video */
+  int32_t window_frames;           /* above 0: overlapping windows of so many frames; the prompt then holds one prompt
+                                    * a window, separated by "|" */
+  int32_t window_overlap;          /* frames a window shares with the one before; 0: 24 */
+  uint32_t reserved;
+  double window_strength;          /* how closely those are kept; 0: 0.5 (LTXV_ZERO_WINDOW_STRENGTH: not at all) */
+  double window_match;             /* how far statistics are moved to the first window's; 0: 0.25 (LTXV_ZERO_WINDOW_MATCH) */
+  double window_eta;               /* fresh noise of the ancestral steps; 0: 1 (LTXV_ZERO_WINDOW_ETA: none) */
 } ltxv_generate_options;
 
 /** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out
@@ -347,6 +367,12 @@ typedef struct ltxv_generate_options {
  *  DEVICE, NUMERIC, CANCELLED. */
 LTXV_API ltxv_status ltxv_generate(ltxv_engine *engine, const ltxv_generate_options *options, ltxv_video **out,
                                    ltxv_error *error) LTXV_NOEXCEPT;
+/** As ltxv_generate, straight into a file (as ltxv_video_write); with window_frames, frames are written while later ones
+ *  are still to be made, so that memory does not grow with the length. *out, which may be NULL, receives the settings
+ *  that are stored in the file, as one JSON object. The file is complete or absent. Any thread. Errors: as ltxv_generate
+ *  and ltxv_video_write. */
+LTXV_API ltxv_status ltxv_generate_file(ltxv_engine *engine, const ltxv_generate_options *options, const char *path,
+                                        ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
 /** What ltxv_generate would do, as one JSON object with every value filled in. Quick. Any thread. Errors: as
  *  ltxv_generate. */
 LTXV_API ltxv_status ltxv_generate_resolve(ltxv_engine *engine, const ltxv_generate_options *options, ltxv_text **out,
@@ -392,6 +418,7 @@ typedef struct ltxv_decode_options {
   ltxv_log_fn on_log;
   void *user_data;
   const ltxv_cancel *cancel;
+  const char *decode_noise_space; /* "normalised" (NULL) as the official code, "raw" as diffusers */
 } ltxv_decode_options;
 /** VAE decoder alone: `latents` f32 [1,C,T,H,W], normalised -> a clip. `options` may be NULL. Any thread. */
 LTXV_API ltxv_status ltxv_decode(ltxv_engine *engine, const ltxv_tensors *latents, const ltxv_decode_options *options,

@@ -373,6 +373,13 @@ struct generate_options {
   std::vector<lora> loras = {};
   std::string control_path = {};
   double control_strength = 1;
+  std::string mask_path = {};
+  std::string image_prep = {}, decode_noise_space = {}, text_padding = {}, frame_positions = {};
+  std::optional<int32_t> image_crf = {};
+  int32_t mask_blend = 0;
+  bool outpaint = false, composite = false;
+  int32_t window_frames = 0, window_overlap = 0;
+  std::optional<double> window_strength = {}, window_match = {}, window_eta = {};
 };
 
 struct decode_options {
@@ -380,6 +387,7 @@ struct decode_options {
   uint64_t seed = 0;
   std::string noise_path = {};
   double frames_per_second = 0;
+  std::string decode_noise_space = {};
 };
 
 namespace detail {
@@ -451,6 +459,20 @@ struct generate_arguments {
     c.skip_last_steps = o.skip_last_steps;
     c.input_video_path = c_string(o.input_video_path);
     c.strength = value_or_marked(o.strength, LTXV_ZERO_STRENGTH, c.zero_fields);
+    c.mask_path = c_string(o.mask_path);
+    c.image_prep = c_string(o.image_prep);
+    c.decode_noise_space = c_string(o.decode_noise_space);
+    c.text_padding = c_string(o.text_padding);
+    c.frame_positions = c_string(o.frame_positions);
+    c.image_crf = value_or_marked(o.image_crf, LTXV_ZERO_IMAGE_CRF, c.zero_fields);
+    c.mask_blend = o.mask_blend;
+    c.outpaint = o.outpaint ? 1 : 0;
+    c.composite = o.composite ? 1 : 0;
+    c.window_frames = o.window_frames;
+    c.window_overlap = o.window_overlap;
+    c.window_strength = value_or_marked(o.window_strength, LTXV_ZERO_WINDOW_STRENGTH, c.zero_fields);
+    c.window_match = value_or_marked(o.window_match, LTXV_ZERO_WINDOW_MATCH, c.zero_fields);
+    c.window_eta = value_or_marked(o.window_eta, LTXV_ZERO_WINDOW_ETA, c.zero_fields);
     c.image_noise_scale = value_or_marked(o.image_noise_scale, LTXV_ZERO_IMAGE_NOISE_SCALE, c.zero_fields);
     c.decode_timestep = value_or_marked(o.decode_timestep, LTXV_ZERO_DECODE_TIMESTEP, c.zero_fields);
     c.decode_noise_scale = value_or_marked(o.decode_noise_scale, LTXV_ZERO_DECODE_NOISE_SCALE, c.zero_fields);
@@ -503,6 +525,16 @@ class engine {
     bridge.call(ltxv_generate, get(), &arguments.c, &raw);
     return ltxv::video(raw);
   }
+  /// Straight into a file, complete or absent; returns the settings stored in it, as JSON. With windows memory does not
+  /// grow with the length.
+  std::string generate_file(const generate_options& o, const std::string& path, const hooks& h = {}) const {
+    detail::generate_arguments arguments(o);
+    detail::hook_bridge bridge(h);
+    bridge.attach(arguments.c);
+    ltxv_text* raw = nullptr;
+    bridge.call(ltxv_generate_file, get(), &arguments.c, path.c_str(), &raw);
+    return detail::take_text(raw);
+  }
   /// What generate would do, as JSON with every value filled in.
   std::string resolve(const generate_options& o) const {
     const detail::generate_arguments arguments(o);
@@ -538,6 +570,7 @@ class engine {
     c.seed = o.seed;
     c.noise_path = detail::c_string(o.noise_path);
     c.frames_per_second = o.frames_per_second;
+    c.decode_noise_space = detail::c_string(o.decode_noise_space);
     detail::hook_bridge bridge(h);
     bridge.attach(c);
     ltxv_video* raw = nullptr;

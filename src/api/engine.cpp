@@ -66,6 +66,44 @@ std::vector<std::vector<int64_t>> block_lists(const char* words) {
   return bins;
 }
 
+/// One word of a table; NULL and "" are its first entry.
+template <class T>
+T choice(const char* word, const char* option, std::initializer_list<std::pair<const char*, T>> table) {
+  if (word == nullptr || *word == 0) return table.begin()->second;
+  std::string names;
+  for (const auto& [name, value] : table) {
+    if (std::strcmp(name, word) == 0) return value;
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  throw InvalidArgument(text(option, " \"", word, "\" is not one of ", names));
+}
+
+NoiseSpace noise_space(const char* word) {
+  return choice<NoiseSpace>(word, "decode-noise-space", {{"normalised", NoiseSpace::normalised}, {"raw", NoiseSpace::raw}});
+}
+
+void read_conditioning(const ltxv_generate_options& o, Request& r) {
+  r.mask_path = path_or_empty(o.mask_path);
+  r.mask_blend = o.mask_blend;
+  r.outpaint = o.outpaint != 0;
+  r.composite = o.composite != 0;
+  r.image_prep = choice<ImagePrep>(
+      o.image_prep, "image-prep",
+      {{"plain", ImagePrep::plain}, {"official", ImagePrep::official}, {"diffusers", ImagePrep::diffusers}});
+  if (const auto crf = given(o.image_crf, o.zero_fields, LTXV_ZERO_IMAGE_CRF)) r.image_crf = *crf;
+  r.decode_noise_space = noise_space(o.decode_noise_space);
+  r.text_padding = choice<TextPadding>(o.text_padding, "text-padding",
+                                       {{"masked", TextPadding::masked}, {"attended", TextPadding::attended}});
+  r.frame_positions = choice<FramePositions>(
+      o.frame_positions, "frame-positions",
+      {{"model", FramePositions::model}, {"causal", FramePositions::causal}, {"plain", FramePositions::plain}});
+  r.window.frame_count = o.window_frames;
+  if (o.window_overlap != 0) r.window.overlap = o.window_overlap;
+  r.window.overlap_strength = given(o.window_strength, o.zero_fields, LTXV_ZERO_WINDOW_STRENGTH);
+  r.window.match = given(o.window_match, o.zero_fields, LTXV_ZERO_WINDOW_MATCH);
+  r.window.eta = given(o.window_eta, o.zero_fields, LTXV_ZERO_WINDOW_ETA);
+}
+
 void read_guidance(const ltxv_generate_options& o, Request& r) {
   r.guidance_timesteps = number_list(o.guidance_timesteps, o.guidance_timestep_count, "guidance_timesteps");
   r.guidance_scales = number_list(o.guidance_scales, o.guidance_scale_count, "guidance_scales");
@@ -84,7 +122,8 @@ void read_guidance(const ltxv_generate_options& o, Request& r) {
 Request to_request(const ltxv_generate_options& o) {
   constexpr uint32_t kKnownZeros = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_SCALE | LTXV_ZERO_GUIDANCE_RESCALE |
                                    LTXV_ZERO_IMAGE_NOISE_SCALE | LTXV_ZERO_DECODE_TIMESTEP |
-                                   LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_STRENGTH;
+                                   LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_STRENGTH | LTXV_ZERO_IMAGE_CRF |
+                                   LTXV_ZERO_WINDOW_STRENGTH | LTXV_ZERO_WINDOW_MATCH | LTXV_ZERO_WINDOW_ETA;
   check_zero_fields(o.zero_fields, kKnownZeros, "generate options");
   LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr,
              "prompt is NULL, and prompt_embeds_path is not given");
@@ -121,6 +160,7 @@ Request to_request(const ltxv_generate_options& o) {
   r.save_latents_path = path_or_empty(o.save_latents_path);
   r.preset = path_or_empty(o.preset);
   read_guidance(o, r);
+  read_conditioning(o, r);
   return r;
 }
 
@@ -209,6 +249,17 @@ ltxv_status ltxv_generate(ltxv_engine* engine, const ltxv_generate_options* opti
   });
 }
 
+ltxv_status ltxv_generate_file(ltxv_engine* engine, const ltxv_generate_options* options, const char* path, ltxv_text** out,
+                               ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    if (out) *out = nullptr;
+    ltxv::Engine& usable_engine = usable(engine);
+    const auto o = read_versioned(require(options, "options"), "generate options");
+    auto result = ltxv::generate_to_file(usable_engine, to_request(o), required_path(path, "path"), run_hooks(o));
+    if (out) *out = new ltxv_text{std::move(result.metadata_json)};
+  });
+}
+
 ltxv_status ltxv_generate_resolve(ltxv_engine* engine, const ltxv_generate_options* options, ltxv_text** out,
                                   ltxv_error* error) noexcept {
   return guarded(error, [&] {
@@ -263,6 +314,7 @@ ltxv_status ltxv_decode(ltxv_engine* engine, const ltxv_tensors* latents, const 
       request.timestep = check(*t, "decode_timestep");
     if (const auto s = given(o.decode_noise_scale, o.zero_fields, LTXV_ZERO_DECODE_NOISE_SCALE))
       request.noise_scale = check(*s, "decode_noise_scale");
+    request.noise_space = noise_space(o.decode_noise_space);
     request.seed = o.seed;
     request.noise_path = path_or_empty(o.noise_path);
     *out = new ltxv_video{.frames = usable_engine.decode(input, request, run_hooks(o)).contiguous(),

@@ -46,10 +46,9 @@ void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const Ru
   const auto latents = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.control, run);
   engine.weights.stage_done(Component::vae_encoder, plan);
   run.report(Stage::encode, 1, 1);
-  const FrameRule rule = engine.spec.transformer.causal_positions ? FrameRule::causal : FrameRule::plain;
   add_reference(start,
                 {.latents = latents, .downscale = media.control_downscale, .strength = resolved.request.control_strength},
-                engine.spec.vae.compression, rule, noise);
+                engine.spec.vae.compression, frame_rule(resolved, engine.spec), noise);
 }
 
 }  // namespace ltxv

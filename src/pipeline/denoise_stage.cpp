@@ -25,23 +25,19 @@ SkipMode skip_mode_of(const std::string& name) {
   return SkipMode::attention_values;
 }
 
-struct PromptPair {
-  const PromptContext &positive, &negative;
-};
+}  // namespace
 
-// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them.
-at::Tensor guided_velocity(const Transformer& transformer, const PromptPair& prompts, const RopeTable& rope, const SamplerState& state,
+at::Tensor guided_velocity(const Transformer& transformer, const PromptPair& prompts, const RopeTable& rope, const Sample& sample,
                            const ResolvedRequest& resolved, const RunContext& run) {
-  const StepGuidance& step = resolved.guidance[state.step];
+  const StepGuidance& step = resolved.guidance[sample.step];
   const GuidanceSettings guidance = settings_of(step, resolved.request);
   const Perturbation perturbation{step.skip_blocks, skip_mode_of(resolved.request.stg_mode)};
   std::vector<const PromptContext*> passes;
   if (guidance.needs_negative()) passes.push_back(&prompts.negative);
   passes.push_back(&prompts.positive);
   if (guidance.needs_perturbed()) passes.push_back(&prompts.positive);
-  const auto sigmas = token_sigmas(state);
-  const auto out = transformer.forward({.tokens = state.tokens,
-                                        .sigmas = sigmas,
+  const auto out = transformer.forward({.tokens = sample.tokens,
+                                        .sigmas = sample.sigmas,
                                         .rope = rope,
                                         .prompts = passes,
                                         .perturbation = guidance.needs_perturbed() ? &perturbation : nullptr},
@@ -50,8 +46,6 @@ at::Tensor guided_velocity(const Transformer& transformer, const PromptPair& pro
   return combine_guidance(out.narrow(0, positive, 1), guidance.needs_negative() ? out.narrow(0, 0, 1) : at::Tensor(),
                           guidance.needs_perturbed() ? out.narrow(0, positive + 1, 1) : at::Tensor(), guidance);
 }
-
-}  // namespace
 
 bool needs_negative(const ResolvedRequest& resolved) {
   return std::any_of(resolved.guidance.begin(), resolved.guidance.end(),
@@ -80,7 +74,7 @@ void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& 
     run.report(Stage::denoise, state.step, state.step_count());
     if (state.strength.defined() && *r.image_noise_scale > 0)
       renoise_kept_tokens(state, *r.image_noise_scale, noise.draw(indexed_name("image_step", state.step), state.tokens.sizes()));
-    const auto velocity = guided_velocity(*transformer, {positive, negative}, rope, state, resolved, run);
+    const auto velocity = guided_velocity(*transformer, {positive, negative}, rope, {state.tokens, token_sigmas(state), state.step}, resolved, run);
     if (r.stochastic) {
       stochastic_step(state, velocity, noise.draw(indexed_name("stochastic", state.step), state.tokens.sizes()));
     } else {

@@ -122,8 +122,9 @@ at::Tensor Engine::decode(const at::Tensor& latents, const DecodeRequest& reques
   const auto plan = impl_->plan({latents.size(2), latents.size(3), latents.size(4)}, 1);
   const Preset& preset = impl_->spec.presets.front();
   auto noise = open_noise(request.noise_path, request.seed);
-  const auto frames = decode_stage(*impl_, latents, request.timestep < 0 ? preset.decode_timestep : request.timestep,
-                                   request.noise_scale < 0 ? preset.decode_noise_scale : request.noise_scale, noise, plan, run);
+  const DecodeSettings settings{request.timestep < 0 ? preset.decode_timestep : request.timestep,
+                                request.noise_scale < 0 ? preset.decode_noise_scale : request.noise_scale, request.noise_space};
+  const auto frames = decode_stage(*impl_, latents, settings, noise, plan, run);
   impl_->weights.stage_done(Component::vae_decoder, plan);
   return frames;
 }

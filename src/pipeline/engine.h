@@ -1,6 +1,7 @@
 #pragma once
 // The engine: spec, tokenizer and weights of one model, immutable after open apart from which weights are resident. One engine
 // may be used from several threads at once.
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,8 +38,15 @@ struct PromptEmbeds {
 
 struct DecodeRequest {
   double timestep = -1, noise_scale = -1;  ///< negative: the model's preset
+  NoiseSpace noise_space = NoiseSpace::normalised;
   uint64_t seed = 0;
   std::string noise_path;  ///< draws `decode`, `decoder_00`, … by name
+};
+
+/// Takes the frames of a run as they come, instead of GenerateResult::frames.
+struct FrameSink {
+  std::function<void(const ResolvedRequest& resolved, const std::string& metadata_json)> begin;  ///< once, before any frame
+  std::function<void(const at::Tensor& frames)> write;  ///< f32 [1,3,t,H,W], in order, cropped to the asked shape
 };
 
 class Engine {
@@ -52,7 +60,7 @@ class Engine {
   /// One JSON object: model, release, parts with files, parameters and dtype, device, compute dtype, threads.
   std::string describe_json() const;
 
-  GenerateResult generate(const Request& request, const RunHooks& hooks = {});
+  GenerateResult generate(const Request& request, const RunHooks& hooks = {}, const FrameSink* sink = nullptr);
   PromptEmbeds embed(const std::string& prompt, int64_t max_text_tokens, const RunHooks& hooks = {});
   /// pixels f32 [1,3,T,H,W] in [-1,1], T = 8k+1, H and W on the grid -> normalised latents (posterior mean) f32.
   at::Tensor encode(const at::Tensor& pixels, const RunHooks& hooks = {});
@@ -73,6 +81,9 @@ at::Tensor read_frames(const std::string& path, const PixelShape* fit, double* f
 /// Writes frames f32 [1,3,T,H,W] by the extension of `path` (design: mp4 mkv webm gif png safetensors); complete or absent.
 void write_frames(const std::string& path, const at::Tensor& frames, double frames_per_second, const std::string& metadata_json,
                   const RunHooks& hooks = {});
+/// generate() into a file, as write_frames: a request with windows writes frames while the next window is still to be made, so
+/// memory does not grow with length (a `.safetensors` file still holds everything at once). The result has no frames.
+GenerateResult generate_to_file(Engine& engine, const Request& request, const std::string& path, const RunHooks& hooks = {});
 /// Everything about `path` that can be known to fail before the model is loaded. Errors: InvalidArgument, IoError, Unsupported.
 void check_output_path(const std::string& path);
 

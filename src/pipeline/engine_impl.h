@@ -33,12 +33,23 @@ class ComputeScope {
 
 /// Embeddings of a prompt. `padded` computes all max_tokens positions, as a reference does; otherwise only the real tokens, which
 /// gives the same values for them, since padding gets no attention.
-enum class Padding { keep, drop };
+enum class Padding {
+  keep,
+  drop,
+  attend  ///< the real tokens are returned, but saw all max_tokens positions: three of diffusers' pipelines leave T5's mask out
+};
 PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int64_t max_tokens, Padding padding, ComputeType type,
                            const RunContext& run);
 
 /// Frames of normalised latents, before clamping. Draws "decode" and "decoder_00", … where the model wants them.
-at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, double timestep, double noise_scale, NoiseSource& noise,
+struct DecodeSettings {
+  double timestep = 0.05, noise_scale = 0.025;
+  NoiseSpace noise_space = NoiseSpace::normalised;
+};
+/// Raw latents with the noise that a timestep-conditioned decoder is told of, drawn as `name`; for other decoders without.
+at::Tensor noised_for_decoder(const VideoVae& decoder, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
+                              const std::string& name);
+at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
                         const PlacementPlan& plan, RunContext& run);
 
 }  // namespace ltxv

@@ -1,7 +1,9 @@
 // From a request to frames: one straight line of named steps. Everything that can be refused is refused before the first weight is
 // read.
 #include <functional>
+#include <utility>
 
+#include "pipeline/long_video.h"
 #include "pipeline/media_io.h"
 #include "pipeline/stages.h"
 #include "pipeline/tensor_files.h"
@@ -11,16 +13,16 @@ namespace ltxv {
 namespace {
 
 PromptEmbeds prompt_embeds(Engine::Impl& engine, const std::string& prompt, const std::string& file, int64_t max_tokens,
-                           const PlacementPlan& plan, const RunContext& run) {
+                           Padding padding, const PlacementPlan& plan, const RunContext& run) {
   if (!file.empty()) return load_prompt_embeds(file);
-  return encode_prompt(engine, prompt, max_tokens, Padding::drop, plan.type(Component::text_encoder), run);
+  return encode_prompt(engine, prompt, max_tokens, padding, plan.type(Component::text_encoder), run);
 }
 
 uint64_t hash_of(const std::string& settings) { return std::hash<std::string>{}(settings); }
 
 }  // namespace
 
-GenerateResult Engine::generate(const Request& request, const RunHooks& hooks) {
+GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, const FrameSink* sink) {
   const ComputeScope scope(impl_->thread_count);
   RunContext run(hooks);
   const ModelSpec& spec = impl_->spec;
@@ -29,6 +31,7 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks) {
   const Request& r = resolved.request;
   for (const auto& path : {r.save_latents_path, r.save_noise_path})
     if (!path.empty()) check_output_path(path);
+  if (r.window.frame_count > 0) return generate_long(*impl_, resolved, sink, run);
   const PlacementPlan plan = impl_->plan(resolved.latent, most_passes(resolved));
   NoiseSource noise = open_noise(r.noise_path, *r.seed);
   RunMedia media = read_media(resolved, spec);
@@ -36,9 +39,10 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks) {
 
   // Text.
   run.report(Stage::text, 0, 1);
-  Prompts prompts{.positive = prompt_embeds(*impl_, r.prompt, r.prompt_embeds_path, r.max_text_tokens, plan, run), .negative = {}};
+  const Padding padding = r.text_padding == TextPadding::attended ? Padding::attend : Padding::drop;
+  Prompts prompts{.positive = prompt_embeds(*impl_, r.prompt, r.prompt_embeds_path, r.max_text_tokens, padding, plan, run), .negative = {}};
   if (needs_negative(resolved))
-    prompts.negative = prompt_embeds(*impl_, *r.negative_prompt, r.negative_prompt_embeds_path, r.max_text_tokens, plan, run);
+    prompts.negative = prompt_embeds(*impl_, *r.negative_prompt, r.negative_prompt_embeds_path, r.max_text_tokens, padding, plan, run);
   impl_->weights.stage_done(Component::text_encoder, plan);
   run.report(Stage::text, 1, 1);
 
@@ -61,10 +65,14 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks) {
 
   // Decode.
   const auto frames =
-      decode_stage(*impl_, result.latents, *r.decode_timestep, *r.decode_noise_scale, noise, plan, run);
+      decode_stage(*impl_, result.latents, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space}, noise, plan, run);
   impl_->weights.stage_done(Component::vae_decoder, plan);
-  result.frames = crop_to_asked(frames, resolved);
+  result.frames = crop_to_asked(r.composite ? composite(frames, media.original, media.mask) : frames, resolved);
   if (!r.save_noise_path.empty()) save_tensors(r.save_noise_path, noise.drawn());
+  if (sink) {
+    sink->begin(resolved, result.metadata_json);
+    sink->write(std::exchange(result.frames, at::Tensor()));
+  }
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include "media/video_reader.h"
 #include "media/video_writer.h"
 #include "pipeline/engine.h"
+#include "pipeline/image_prep.h"
 #include "pipeline/tensor_files.h"
 #include "weights/tensor_io.h"
 
@@ -56,25 +57,111 @@ at::Tensor read_frames(const std::string& path, const PixelShape* fit, double* f
   return resize(crop_to_aspect(frames, fit->height, fit->width), fit->height, fit->width);
 }
 
+namespace {
+
+// Frames of a file at the computed size, by the request's rule. Tensor files hold frames that are prepared already.
+at::Tensor read_prepared(const std::string& path, MediaUse use, const ResolvedRequest& resolved) {
+  const ImagePrep prep = resolved.request.image_prep;
+  if (prep == ImagePrep::plain || is_tensor_file(path)) return pad_to_computed(read_frames(path, &resolved.asked, nullptr), resolved);
+  const auto clip = media::read_clip(path);
+  if (prep == ImagePrep::official) return prepare_official(clip, use, resolved);
+  return pad_to_computed(prepare_diffusers(clip, resolved), resolved);
+}
+
+// Up to `count` frames by repeating the last one.
+at::Tensor fill_up(const at::Tensor& frames, int64_t count) {
+  const int64_t missing = count - frames.size(2);
+  if (missing <= 0) return frames.narrow(2, 0, count).contiguous();
+  auto shape = frames.sizes().vec();
+  shape[2] = missing;
+  return at::cat({frames, frames.narrow(2, frames.size(2) - 1, 1).expand(shape)}, 2);
+}
+
+// Grey levels that lossy formats leave of black and white count as such.
+constexpr double kMaskSlack = 0.05;
+
+at::Tensor cleaned(const at::Tensor& mask) {
+  const auto zero = at::zeros({1}, at::kFloat), one = at::ones({1}, at::kFloat);
+  return at::where(mask < kMaskSlack, zero, at::where(mask > 1 - kMaskSlack, one, mask));
+}
+
+}  // namespace
+
 at::Tensor read_condition(const ConditionItem& item, const ResolvedRequest& resolved, const Compression& compression) {
-  auto frames = read_frames(item.path, &resolved.asked, nullptr);
+  const auto frames = read_prepared(item.path, MediaUse::condition, resolved);
   const int64_t room = resolved.padded.frames - item.frame_index;
   const int64_t usable = (std::min(frames.size(2), room) - 1) / compression.temporal * compression.temporal + 1;
-  frames = frames.narrow(2, 0, usable);
-  const bool clip = usable > 1;
-  LTXV_CHECK(!clip || item.frame_index % compression.temporal == 0, "condition ", item.path, ": a clip must start at a multiple of ",
+  LTXV_CHECK(usable == 1 || item.frame_index % compression.temporal == 0, "condition ", item.path, ": a clip must start at a multiple of ",
              compression.temporal, " frames, not at ", item.frame_index);
-  const int64_t rows = resolved.padded.height - resolved.asked.height, columns = resolved.padded.width - resolved.asked.width;
-  if (rows == 0 && columns == 0) return frames.contiguous();
-  return at::constant_pad_nd(frames, {columns / 2, columns - columns / 2, rows / 2, rows - rows / 2}, 0).contiguous();
+  return frames.narrow(2, 0, usable).contiguous();
+}
+
+at::Tensor read_input_frames(const std::string& path, const ResolvedRequest& resolved) {
+  const auto frames = read_prepared(path, MediaUse::input_video, resolved);
+  LTXV_CHECK(frames.size(2) >= resolved.asked.frames, path, ": ", frames.size(2), " frames, this run needs ", resolved.asked.frames);
+  return fill_up(frames, resolved.padded.frames);
+}
+
+at::Tensor read_original_frames(const std::string& path, const ResolvedRequest& resolved) {
+  return fill_up(pad_to_computed(read_frames(path, &resolved.asked, nullptr), resolved), resolved.padded.frames);
+}
+
+at::Tensor composite(const at::Tensor& frames, const at::Tensor& original, const at::Tensor& mask) {
+  const auto mixed = original * (1 - mask) + frames * mask;
+  return at::where(mask == 0, original, mixed);  // not even rounded, nor touched by an infinity of the decoder's
+}
+
+at::Tensor read_mask(const std::string& path, const ResolvedRequest& resolved) {
+  at::Tensor mask;
+  if (is_tensor_file(path)) {
+    const auto tensors = load_tensors(path);
+    if (const auto it = tensors.find("mask"); it != tensors.end()) {
+      mask = it->second.to(at::kFloat);
+      LTXV_REQUIRE(BadWeights, mask.dim() == 5 && mask.size(0) == 1 && mask.size(1) == 1 && mask.numel() > 0, path,
+                   ": tensor \"mask\" is ", mask.sizes(), ", expected [1,1,T,H,W]");
+      LTXV_CHECK(mask.min().item<float>() >= 0 && mask.max().item<float>() <= 1, path, ": tensor \"mask\" leaves [0,1]");
+    }
+  }
+  if (!mask.defined()) mask = (read_frames(path, nullptr, nullptr).mean(at::IntArrayRef{1}, /*keepdim=*/true) + 1) / 2;
+  const PixelShape& asked = resolved.asked;
+  mask = cleaned(resize(crop_to_aspect(mask, asked.height, asked.width), asked.height, asked.width));
+  LTXV_CHECK(mask.size(2) == 1 || mask.size(2) >= asked.frames, path, ": the mask has ", mask.size(2), " frames, this run needs 1 or ",
+             asked.frames);
+  LTXV_CHECK(mask.max().item<float>() > 0, path, ": the mask is black everywhere, so nothing would be generated (white is generated anew)");
+  return pad_to_computed(fill_up(mask, resolved.padded.frames), resolved);
+}
+
+FittedVideo read_fitted_inside(const std::string& path, const ResolvedRequest& resolved) {
+  const PixelShape& asked = resolved.asked;
+  auto frames = read_frames(path, nullptr, nullptr);
+  const double scale = std::min(static_cast<double>(asked.height) / static_cast<double>(frames.size(3)),
+                                static_cast<double>(asked.width) / static_cast<double>(frames.size(4)));
+  const auto scaled = [&](int64_t size, int64_t most) {
+    return std::clamp<int64_t>(std::llround(static_cast<double>(size) * scale), 1, most);
+  };
+  frames = resize(frames, scaled(frames.size(3), asked.height), scaled(frames.size(4), asked.width));
+  if (frames.size(2) > asked.frames) frames = frames.narrow(2, 0, asked.frames);
+  LTXV_CHECK(frames.size(2) < asked.frames || frames.size(3) < asked.height || frames.size(4) < asked.width, path,
+             ": the clip fills all of ", asked.width, "x", asked.height, ", ", asked.frames, " frames: nothing is left to outpaint");
+  const int64_t top = (resolved.padded.height - frames.size(3)) / 2, left = (resolved.padded.width - frames.size(4)) / 2;
+  const std::vector<int64_t> border = {left, resolved.padded.width - frames.size(4) - left, top,
+                                       resolved.padded.height - frames.size(3) - top};
+  auto mask = at::ones({1, 1, resolved.padded.frames, resolved.padded.height, resolved.padded.width}, at::kFloat);
+  mask.narrow(2, 0, frames.size(2)).narrow(3, top, frames.size(3)).narrow(4, left, frames.size(4)).zero_();
+  // The border's own pixels are repeated outwards: the encoder then sees no edge that the result would keep a trace of.
+  const auto pictures = frames[0].transpose(0, 1).contiguous();  // [T,3,H,W]
+  frames = at::replication_pad2d(pictures, border).transpose(0, 1).unsqueeze(0);
+  return {fill_up(frames, resolved.padded.frames), mask};
+}
+
+at::Tensor crop_picture(const at::Tensor& frames, const ResolvedRequest& resolved) {
+  return frames.narrow(3, (resolved.padded.height - resolved.asked.height) / 2, resolved.asked.height)
+      .narrow(4, (resolved.padded.width - resolved.asked.width) / 2, resolved.asked.width)
+      .contiguous();
 }
 
 at::Tensor crop_to_asked(const at::Tensor& frames, const ResolvedRequest& resolved) {
-  if (resolved.asked == resolved.padded) return frames;
-  return frames.narrow(2, 0, resolved.asked.frames)
-      .narrow(3, (resolved.padded.height - resolved.asked.height) / 2, resolved.asked.height)
-      .narrow(4, (resolved.padded.width - resolved.asked.width) / 2, resolved.asked.width)
-      .contiguous();
+  return crop_picture(frames.narrow(2, 0, resolved.asked.frames), resolved);
 }
 
 void check_output_path(const std::string& path) {
@@ -84,6 +171,48 @@ void check_output_path(const std::string& path) {
   } else {
     media::check_output(path);
   }
+}
+
+namespace {
+
+void write_pictures(media::VideoWriter& writer, const at::Tensor& frames, int64_t first, int64_t count, RunContext& run) {
+  for (int64_t t = 0; t < frames.size(2); ++t) {
+    run.report(Stage::write, first + t, count);
+    // [3,H,W] in [-1,1] -> u8 [H,W,3], rounded
+    const auto rgb =
+        ((frames[0].select(1, t).clamp(-1, 1) + 1) * 127.5).round_().permute({1, 2, 0}).to(at::kByte).contiguous();
+    writer.write(rgb.const_data_ptr<uint8_t>(), frames.size(4) * 3);
+  }
+}
+
+}  // namespace
+
+GenerateResult generate_to_file(Engine& engine, const Request& request, const std::string& path, const RunHooks& hooks) {
+  check_output_path(path);
+  if (is_tensor_file(path)) {  // one tensor: there is nothing to stream
+    auto result = engine.generate(request, hooks);
+    write_frames(path, result.frames, result.resolved.request.frames_per_second, result.metadata_json, hooks);
+    result.frames = at::Tensor();
+    return result;
+  }
+  RunContext run(hooks);
+  std::unique_ptr<media::VideoWriter> writer;
+  int64_t written = 0, count = 0;
+  const FrameSink sink{.begin = [&](const ResolvedRequest& resolved, const std::string& metadata_json) {
+                         count = resolved.asked.frames;
+                         writer = media::VideoWriter::open(path, resolved.asked.width, resolved.asked.height,
+                                                           {.frames_per_second = resolved.request.frames_per_second,
+                                                            .metadata_json = metadata_json,
+                                                            .frame_count = count});
+                       },
+                       .write = [&](const at::Tensor& frames) {
+                         write_pictures(*writer, frames, written, count, run);
+                         written += frames.size(2);
+                       }};
+  auto result = engine.generate(request, hooks, &sink);
+  writer->finish();
+  run.report(Stage::write, count, count);
+  return result;
 }
 
 void write_frames(const std::string& path, const at::Tensor& frames, double frames_per_second, const std::string& metadata_json,
@@ -97,13 +226,7 @@ void write_frames(const std::string& path, const at::Tensor& frames, double fram
   const int64_t count = frames.size(2), height = frames.size(3), width = frames.size(4);
   const auto writer = media::VideoWriter::open(
       path, width, height, {.frames_per_second = frames_per_second, .metadata_json = metadata_json, .frame_count = count});
-  for (int64_t t = 0; t < count; ++t) {
-    run.report(Stage::write, t, count);
-    // [3,H,W] in [-1,1] -> u8 [H,W,3], rounded
-    const auto rgb =
-        ((frames[0].select(1, t).clamp(-1, 1) + 1) * 127.5).round_().permute({1, 2, 0}).to(at::kByte).contiguous();
-    writer->write(rgb.const_data_ptr<uint8_t>(), width * 3);
-  }
+  write_pictures(*writer, frames, 0, count, run);
   writer->finish();
   run.report(Stage::write, count, count);
 }

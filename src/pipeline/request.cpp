@@ -8,7 +8,7 @@
 namespace ltxv {
 namespace {
 
-constexpr int64_t kMaxSide = 8192, kMaxFrames = 100000, kMaxSteps = 1000, kMaxTextTokens = 4096;
+constexpr int64_t kMaxSide = 8192, kMaxFrames = 100000, kMaxSteps = 1000, kMaxTextTokens = 4096, kMaxMaskBlend = 64;
 
 void check_range(const char* option, double value, double least, double most) {
   LTXV_CHECK(std::isfinite(value) && value >= least && value <= most, option, " ", value, " is not between ", least, " and ", most);
@@ -142,6 +142,47 @@ void check_loras(const Request& r) {
   check_range("control strength", r.control_strength, 1e-6, 1);
 }
 
+void check_mask(const Request& r) {
+  if (!r.mask_path.empty()) {
+    LTXV_CHECK(!r.input_video_path.empty(), "mask ", r.mask_path, ": a mask needs an input video whose other parts it keeps");
+    LTXV_CHECK(!r.outpaint, "mask and outpaint exclude each other: outpainting makes its own mask");
+  }
+  LTXV_CHECK(!r.outpaint || !r.input_video_path.empty(), "outpaint needs an input video");
+  const bool masked = r.outpaint || !r.mask_path.empty();
+  LTXV_CHECK(r.mask_blend >= 0 && r.mask_blend <= kMaxMaskBlend, "mask-blend ", r.mask_blend, " is not between 0 and ", kMaxMaskBlend);
+  LTXV_CHECK(r.mask_blend == 0 || masked, "mask-blend needs a mask");
+  LTXV_CHECK(!r.composite || masked, "composite needs a mask");
+}
+
+// Defaults of the reference's long-video pipeline.
+void resolve_windows(Request& r, const Compression& grid) {
+  WindowOptions& w = r.window;
+  if (w.frame_count == 0) {
+    LTXV_CHECK(!w.overlap && !w.overlap_strength && !w.match && !w.eta,
+               "window-overlap, window-strength, window-match and window-eta need window-frames");
+    return;
+  }
+  const int64_t t = grid.temporal;
+  LTXV_CHECK(w.frame_count >= 2 * t && w.frame_count <= kMaxFrames, "window-frames ", w.frame_count, " is not between ", 2 * t, " and ",
+             kMaxFrames);
+  w.overlap = or_preset<int64_t>(w.overlap, std::min<int64_t>(24, (w.frame_count / t - 1) * t));
+  LTXV_CHECK(*w.overlap >= t && *w.overlap / t < w.frame_count / t, "window-overlap ", *w.overlap, " is not between ", t, " and ",
+             (w.frame_count / t - 1) * t, ", one latent frame less than the window");
+  w.overlap_strength = or_preset(w.overlap_strength, 0.5);
+  w.match = or_preset(w.match, 0.25);
+  w.eta = or_preset(w.eta, 1.0);
+  check_range("window-strength", *w.overlap_strength, 0, 1);
+  check_range("window-match", *w.match, 0, 1);
+  check_range("window-eta", *w.eta, 0, 1);
+  LTXV_CHECK(r.input_video_path.empty(), "window-frames and input-video exclude each other");
+  LTXV_CHECK(r.control_path.empty(), "window-frames and control exclude each other");
+  LTXV_CHECK(!r.stochastic, "window-frames brings its own sampler: stochastic cannot be combined with it");
+  LTXV_CHECK(r.prompt_embeds_path.empty(), "window-frames takes prompts, one a window, not prompt embeddings");
+  for (const ConditionItem& c : r.conditions)
+    LTXV_CHECK(c.frame_index == 0 && r.conditions.size() == 1, "window-frames takes one image, at frame 0; condition ", c.path,
+               " is at frame ", c.frame_index);
+}
+
 }  // namespace
 
 ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
@@ -156,7 +197,9 @@ ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
   out.padded = pad_to_grid(out.asked, spec.vae.compression);
   out.latent = latent_shape(out.padded, spec.vae.compression);
 
-  out.sigmas = resolve_sigmas(r, preset, spec, out.latent.token_count());
+  LatentShape sampled = out.latent;  // at once
+  if (r.window.frame_count > 0) sampled.frames = std::min(sampled.frames, r.window.frame_count / spec.vae.compression.temporal);
+  out.sigmas = resolve_sigmas(r, preset, spec, sampled.token_count());
   r.guidance_scale = or_preset(r.guidance_scale, preset.guidance_scale);
   r.guidance_rescale = or_preset(r.guidance_rescale, preset.guidance_rescale);
   out.guidance = resolve_guidance(r, out.sigmas, spec.transformer.layer_count);
@@ -169,13 +212,20 @@ ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
 
   check_conditions(r);
   check_loras(r);
-  r.image_noise_scale = or_preset(r.image_noise_scale, preset.image_noise_scale);
+  check_mask(r);
+  resolve_windows(r, spec.vae.compression);
+  // Noise on kept tokens stays in the result. On an image to start from it is wanted; what a mask keeps is to come back as it was.
+  const bool masked = r.outpaint || !r.mask_path.empty();
+  r.image_noise_scale = or_preset(r.image_noise_scale, masked ? 0.0 : preset.image_noise_scale);
   check_range("image noise scale", *r.image_noise_scale, 0, 10);
 
   r.decode_timestep = or_preset(r.decode_timestep, preset.decode_timestep);
   r.decode_noise_scale = or_preset(r.decode_noise_scale, preset.decode_noise_scale);
   check_range("decode timestep", *r.decode_timestep, 0, 1);
   check_range("decode noise scale", *r.decode_noise_scale, 0, 1);
+  LTXV_CHECK(!r.image_crf || r.image_prep == ImagePrep::official, "image-crf needs image-prep official");
+  r.image_crf = or_preset<int64_t>(r.image_crf, 29);
+  LTXV_CHECK(*r.image_crf >= 0 && *r.image_crf <= 51, "image-crf ", *r.image_crf, " is not between 0 and 51");
   return out;
 }
 

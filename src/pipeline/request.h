@@ -24,6 +24,41 @@ struct LoraItem {
   double strength = 1.0;  ///< factor of everything the file adds; negative ones are legal
 };
 
+/// How pictures become frames of the computed size.
+enum class ImagePrep {
+  plain,     ///< centre-cropped to the asked aspect, resized (bilinear, antialiased)
+  official,  ///< cropped likewise, softened, sent through a video codec, and resized as the official code does
+  diffusers  ///< resized (Lanczos) without a crop: another aspect is stretched
+};
+
+/// Which latents the noise for a timestep-conditioned decoder is mixed into.
+enum class NoiseSpace {
+  normalised,  ///< the official code
+  raw          ///< diffusers
+};
+
+/// What the text encoder's tokens see of the padding behind the prompt.
+enum class TextPadding {
+  masked,   ///< nothing: the official code
+  attended  ///< all of it, up to the longest prompt: three of diffusers' pipelines
+};
+
+/// Where latent frames lie in time.
+enum class FramePositions {
+  model,   ///< as the model's files say
+  causal,  ///< the first latent frame holds one pixel frame
+  plain    ///< every latent frame lies at a multiple of the compression, as in diffusers' first pipelines
+};
+
+/// A long video in overlapping windows; 0 frames switches windows off. Counts are rounded down to latent frames.
+struct WindowOptions {
+  int64_t frame_count = 0;                ///< of a window
+  std::optional<int64_t> overlap;         ///< frames that a window shares with the one before; unset: 24
+  std::optional<double> overlap_strength; ///< how closely those are kept, 1 = exactly; unset: 0.5
+  std::optional<double> match;            ///< how far each window's statistics are moved to the first one's; unset: 0.25
+  std::optional<double> eta;              ///< fresh noise of the ancestral steps, 0 = none; unset: 1
+};
+
 /// How the initial noise follows from the seed.
 enum class NoiseKind {
   torch,       ///< equal to torch.randn(generator=torch.Generator("cpu").manual_seed(seed)) at [1,C,T,H,W], as diffusers draws it
@@ -63,8 +98,20 @@ struct Request {
   std::string input_video_path;    ///< video, image or `.safetensors` (`frames` or `latents`) to start from
   std::optional<double> strength;  ///< of the schedule run on the input video, 1 = all of it
 
+  std::string mask_path;   ///< image, clip or `.safetensors` (`mask` f32 [1,1,T,H,W] in [0,1], or `frames`); white is generated anew
+  int64_t mask_blend = 0;  ///< rows and columns of latent cells around it that may change too, less with distance
+  bool outpaint = false;   ///< the input video is fitted inside; what lies outside or behind its end is generated
+  bool composite = false;  ///< pixels the mask keeps are copied from the input video into the result
+
+  WindowOptions window;  ///< the prompt then holds one prompt a window, separated by "|"; the last one repeats
+
   std::vector<ConditionItem> conditions;
   std::optional<double> image_noise_scale;
+  ImagePrep image_prep = ImagePrep::plain;
+  std::optional<int64_t> image_crf;  ///< of the codec in official preparation, 0 = none; unset: 29
+  NoiseSpace decode_noise_space = NoiseSpace::normalised;
+  TextPadding text_padding = TextPadding::masked;
+  FramePositions frame_positions = FramePositions::model;
 
   std::vector<LoraItem> loras;    ///< added up
   std::string control_path;       ///< reference clip of an in-context LoRA: as the path of a condition

@@ -38,14 +38,24 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
   }
   if (r.stochastic) j["stochastic"] = true;
   if (!r.input_video_path.empty()) j["input_video"] = r.input_video_path;
+  if (!r.mask_path.empty()) j["mask"] = r.mask_path;
+  if (r.mask_blend > 0) j["mask_blend"] = r.mask_blend;
+  if (r.outpaint) j["outpaint"] = true;
+  if (r.composite) j["composite"] = true;
+  if (r.window.frame_count > 0) {
+    j["window_frames"] = r.window.frame_count;
+    j["window_overlap"] = *r.window.overlap;
+    j["window_strength"] = *r.window.overlap_strength;
+    j["window_match"] = *r.window.match;
+    j["window_eta"] = *r.window.eta;
+  }
+  if (r.text_padding == TextPadding::attended) j["text_padding"] = "attended";
+  if (r.frame_positions != FramePositions::model)
+    j["frame_positions"] = r.frame_positions == FramePositions::causal ? "causal" : "plain";
   j["max_text_tokens"] = r.max_text_tokens;
   json conditions = json::array();
   for (const ConditionItem& c : r.conditions)
     conditions.push_back({{"path", c.path}, {"frame", c.frame_index}, {"strength", c.strength}});
-  if (!conditions.empty()) {
-    j["conditions"] = conditions;
-    j["image_noise_scale"] = *r.image_noise_scale;
-  }
   json loras = json::array();
   for (const LoraItem& lora : r.loras) loras.push_back({{"path", lora.path}, {"strength", lora.strength}});
   if (!loras.empty()) j["loras"] = loras;
@@ -53,9 +63,14 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
     j["control"] = r.control_path;
     j["control_strength"] = r.control_strength;
   }
+  if (!conditions.empty()) j["conditions"] = conditions;
+  if (!conditions.empty() || r.outpaint || !r.mask_path.empty()) j["image_noise_scale"] = *r.image_noise_scale;
+  if (r.image_prep != ImagePrep::plain) j["image_prep"] = r.image_prep == ImagePrep::official ? "official" : "diffusers";
+  if (r.image_prep == ImagePrep::official) j["image_crf"] = *r.image_crf;
   if (spec.vae.timestep_conditioning) {
     j["decode_timestep"] = *r.decode_timestep;
     j["decode_noise_scale"] = *r.decode_noise_scale;
+    if (r.decode_noise_space == NoiseSpace::raw) j["decode_noise_space"] = "raw";
   }
   return j.dump(-1, ' ', false, json::error_handler_t::replace);
 }

@@ -16,10 +16,15 @@ struct RunMedia {
   at::Tensor video_pixels, video_latents;  ///< at most one: what the run starts from instead of pure noise
   at::Tensor control;                      ///< frames of the control clip, if there is one
   int64_t control_downscale = 1;           ///< how many times smaller than the video they are
+  at::Tensor mask;      ///< of that video, f32 [1,1,T,H,W], 1 = generated anew; undefined: all of it
+  at::Tensor original;  ///< for compositing: the video as read, f32 [1,3,T,H,W]
 };
 
 /// Errors: IoError, InvalidArgument, BadWeights naming the file.
 RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec);
+
+/// Where latent frames of this run lie in time.
+FrameRule frame_rule(const ResolvedRequest& resolved, const ModelSpec& spec);
 
 /// Opens the LoRAs and reads the control clip: cropped to the video's aspect, and smaller where a LoRA says so.
 /// Errors: as WeightStore::open_loras and read_condition; InvalidArgument for a clip shorter than the video (a still may be), or a
@@ -42,6 +47,18 @@ int64_t most_passes(const ResolvedRequest& resolved);
 struct Prompts {
   PromptEmbeds positive, negative;  ///< negative only where needs_negative()
 };
+
+/// One prediction: where the sample stands, the noise level of each token ([1] or [N]), and which step it is.
+struct Sample {
+  const at::Tensor &tokens, &sigmas;
+  int64_t step = 0;
+};
+struct PromptPair {
+  const PromptContext &positive, &negative;
+};
+/// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them.
+at::Tensor guided_velocity(const Transformer& transformer, const PromptPair& prompts, const RopeTable& rope, const Sample& sample,
+                           const ResolvedRequest& resolved, const RunContext& run);
 
 /// Runs every step that `state` has left. Draws "image_step_00", … and "stochastic_00", ….
 /// Shapes: coordinates i64 [3,N].   Errors: NumericError naming the step, Cancelled.

@@ -1,3 +1,4 @@
+#include "diffusion/mask.h"
 #include "pipeline/media_io.h"
 #include "pipeline/stages.h"
 #include "pipeline/tensor_files.h"
@@ -40,15 +41,16 @@ at::Tensor read_latents(const std::string& path, const ResolvedRequest& resolved
   return latents;
 }
 
-// Source: LTX-Video pipeline_ltx_video.py, prepare_latents: sigma * noise + (1 - sigma) * latents.
-at::Tensor mix_input_video(Engine::Impl& engine, const RunMedia& media, const at::Tensor& noise, double sigma,
-                           const PlacementPlan& plan, RunContext& run) {
+StartVolume mix_input_video(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, const at::Tensor& noise,
+                            const PlacementPlan& plan, RunContext& run) {
   if (!media.video_pixels.defined() && !media.video_latents.defined()) return noise;
   const auto latents = media.video_latents.defined()
                            ? media.video_latents
                            : engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.video_pixels, run);
-  const auto level = static_cast<float>(sigma);
-  return noise * level + latents * (1.0f - level);
+  const auto kept = media.mask.defined()
+                        ? kept_strength(media.mask, engine.spec.vae.compression, resolved.request.mask_blend)
+                        : at::Tensor();
+  return {mix_with_noise(latents, noise, resolved.sigmas.front(), kept), kept};
 }
 
 }  // namespace
@@ -57,14 +59,30 @@ RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec) {
   RunMedia media;
   for (const ConditionItem& item : resolved.request.conditions)
     media.conditions.push_back(read_condition(item, resolved, spec.vae.compression));
-  const std::string& path = resolved.request.input_video_path;
+  const Request& r = resolved.request;
+  const std::string& path = r.input_video_path;
   if (path.empty()) return media;
+  if (!r.mask_path.empty()) media.mask = read_mask(r.mask_path, resolved);
+  if (r.outpaint) {
+    auto fitted = read_fitted_inside(path, resolved);
+    media.mask = fitted.mask;
+    media.video_pixels = media.original = fitted.frames;
+    return media;
+  }
   media.video_latents = read_latents(path, resolved, spec);
-  if (media.video_latents.defined()) return media;
-  media.video_pixels = read_condition({.path = path}, resolved, spec.vae.compression);
-  LTXV_CHECK(media.video_pixels.size(2) == resolved.padded.frames, path, ": ", media.video_pixels.size(2),
-             " usable frames, this run needs ", resolved.padded.frames);
+  if (media.video_latents.defined()) {
+    LTXV_CHECK(!r.composite, path, ": holds latents; composite needs an input video with pixels");
+    return media;
+  }
+  media.video_pixels = read_input_frames(path, resolved);
+  if (r.composite) media.original = read_original_frames(path, resolved);
   return media;
+}
+
+FrameRule frame_rule(const ResolvedRequest& resolved, const ModelSpec& spec) {
+  const FramePositions asked = resolved.request.frame_positions;
+  const bool causal = asked == FramePositions::model ? spec.transformer.causal_positions : asked == FramePositions::causal;
+  return causal ? FrameRule::causal : FrameRule::plain;
 }
 
 StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, NoiseSource& noise,
@@ -72,10 +90,9 @@ StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, co
   const ModelSpec& spec = engine.spec;
   const Request& r = resolved.request;
   const auto drawn = initial_noise(noise, r.noise_kind, spec.vae.latent_channels, resolved.latent);
-  const auto start = mix_input_video(engine, media, drawn, resolved.sigmas.front(), plan, run);
+  const auto start = mix_input_video(engine, resolved, media, drawn, plan, run);
   const auto conditions = encode_conditions(engine, r.conditions, media.conditions, plan, run);
-  const FrameRule rule = spec.transformer.causal_positions ? FrameRule::causal : FrameRule::plain;
-  auto state = apply_conditions(start, conditions, spec.vae.compression, rule, noise);
+  auto state = apply_conditions(start, conditions, spec.vae.compression, frame_rule(resolved, spec), noise);
   add_control(engine, resolved, media, state, noise, plan, run);
   return state;
 }

@@ -10,8 +10,12 @@ PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int6
   if (tokens.dropped_count > 0)
     run.log(LogLevel::warning, text("the prompt is longer than ", max_tokens, " tokens; the last ", tokens.dropped_count, " were dropped"));
   auto ids = at::tensor(tokens.ids, at::kLong).unsqueeze(0), mask = at::tensor(tokens.mask, at::kLong).unsqueeze(0);
+  const int64_t real = mask.sum().item<int64_t>();
+  if (padding == Padding::attend) {
+    const auto all = engine.weights.text_encoder(type)->forward(ids, at::ones_like(mask), run).to(at::kFloat);
+    return {all.narrow(1, 0, real).contiguous(), mask.narrow(1, 0, real)};
+  }
   if (padding == Padding::drop) {
-    const int64_t real = mask.sum().item<int64_t>();
     ids = ids.narrow(1, 0, real);
     mask = mask.narrow(1, 0, real);
   }

@@ -53,6 +53,8 @@ TEST(Null, IsRefusedByNameEverywhere) {
   expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_generate(nullptr, &request, &video, e); });
   expect_null_refused("options", [&](ltxv_error* e) { return ltxv_generate(engine, nullptr, &video, e); });
   expect_null_refused("out", [&](ltxv_error* e) { return ltxv_generate(engine, &request, nullptr, e); });
+  expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_generate_file(nullptr, &request, "x.mp4", &text, e); });
+  expect_null_refused("path", [&](ltxv_error* e) { return ltxv_generate_file(engine, &request, nullptr, &text, e); });
   expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_generate_resolve(nullptr, &request, &text, e); });
   expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_embed(nullptr, nullptr, &tensors, e); });
   expect_null_refused("options", [&](ltxv_error* e) { return ltxv_embed(engine, nullptr, &tensors, e); });
@@ -82,6 +84,34 @@ TEST(Null, IsRefusedByNameEverywhere) {
   EXPECT_EQ(ltxv_video_metadata(nullptr), nullptr);
   EXPECT_EQ(ltxv_engine_describe(nullptr), nullptr);
   EXPECT_EQ(ltxv_tensors_count(nullptr), 0);
+}
+
+TEST(Words, OfATableAreCheckedAndEchoed) {
+  ltxv_generate_options o = small_request();
+  o.image_prep = "official";
+  o.zero_fields = LTXV_ZERO_IMAGE_CRF | LTXV_ZERO_WINDOW_MATCH;
+  o.decode_noise_space = "raw";
+  o.text_padding = "attended";
+  o.frame_positions = "causal";
+  o.window_frames = 40;
+  const auto j = resolve(o);
+  EXPECT_EQ(j["image_prep"], "official");
+  EXPECT_EQ(j["image_crf"], 0);
+  EXPECT_EQ(j["decode_noise_space"], "raw");
+  EXPECT_EQ(j["text_padding"], "attended");
+  EXPECT_EQ(j["frame_positions"], "causal");
+  EXPECT_EQ(j["window_overlap"], 24);
+  EXPECT_EQ(j["window_strength"], 0.5);
+  EXPECT_EQ(j["window_match"], 0);
+  for (const char* ltxv_generate_options::*field : {&ltxv_generate_options::image_prep, &ltxv_generate_options::decode_noise_space,
+                                                     &ltxv_generate_options::text_padding, &ltxv_generate_options::frame_positions}) {
+    o = small_request();
+    o.*field = "x";
+    ltxv_error error = ltxv_error_init();
+    ltxv_text* text = nullptr;
+    EXPECT_EQ(ltxv_generate_resolve(tiny_engine(), &o, &text, &error), LTXV_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(error.message).find("\"x\" is not one of"), std::string::npos) << error.message;
+  }
 }
 
 ltxv_status status_of(const ltxv_generate_options& o, std::string& message) {

@@ -51,6 +51,28 @@ TEST(Video, PicturesAreTheFloatFramesRounded) {
   EXPECT_EQ(frame.index, 0);
 }
 
+TEST(Video, GoesStraightIntoAFile) {
+  const TempFolder folder;
+  auto o = small_request();
+  o.prompt = "a red circle | a blue square";
+  o.frame_count = 33;
+  o.window_frames = 16;
+  o.window_overlap = 8;
+  ltxv_text* text = nullptr;
+  ltxv_error error = ltxv_error_init();
+  const std::string path = folder / "long.mkv";
+  ASSERT_EQ(ltxv_generate_file(tiny_engine(), &o, path.c_str(), &text, &error), LTXV_OK) << error.message;
+  const TextHandle handle(text);
+  EXPECT_EQ(nlohmann::json::parse(ltxv_text_data(text))["window_frames"], 16);
+  ltxv_video* raw = nullptr;
+  ASSERT_EQ(ltxv_read_frames(path.c_str(), 0, 0, 0, &raw, nullptr), LTXV_OK);
+  const VideoHandle video(raw);
+  ltxv_video_properties facts = ltxv_video_properties_init();
+  ASSERT_EQ(ltxv_video_info(video.get(), &facts, nullptr), LTXV_OK);
+  EXPECT_EQ(facts.frame_count, 33);
+  EXPECT_EQ(ltxv_generate_file(tiny_engine(), &o, (folder / "long.xyz").c_str(), nullptr, nullptr), LTXV_INVALID_ARGUMENT);
+}
+
 TEST(Video, MetadataHoldsTheRequest) {
   const VideoHandle video = generate(small_request());
   const auto j = nlohmann::json::parse(ltxv_video_metadata(video.get()));

@@ -1,0 +1,42 @@
+#include "pipeline/piece_decoder.h"
+
+#include <algorithm>
+
+namespace ltxv {
+namespace {
+
+// Latent frames on either side of a piece. The decoders reach farther than that, with little weight; every frame more is decoded twice
+// more a piece.
+constexpr int64_t kContext = 4;
+
+}  // namespace
+
+PieceDecoder::PieceDecoder(Engine::Impl& engine, const DecodeSettings& settings, const PlacementPlan& plan, NoiseSource& noise,
+                           RunContext& run, Consumer consumer)
+    : engine_(engine), settings_(settings), plan_(plan), noise_(noise), run_(run), consumer_(std::move(consumer)) {}
+
+void PieceDecoder::push(const at::Tensor& latents, bool last) {
+  const auto decoder = engine_.weights.vae_decoder(plan_.type(Component::vae_decoder));
+  // Noised when it arrives, so that the context of a piece is the same as the piece itself was.
+  const std::string name = indexed_name("decode", push_count_++);
+  const auto raw = noised_for_decoder(*decoder, latents, settings_, noise_, name);
+  waiting_ = waiting_.defined() ? at::cat({waiting_, raw}, 2) : raw;
+  const int64_t have = waiting_.size(2), end = last ? have : have - kContext;
+  if (end <= context_) return;
+
+  const DecodeOptions options{.timestep = settings_.timestep, .injected_noise = [&](int64_t height, int64_t width) {
+                                return noise_.draw(indexed_name("decoder", map_count_++), {height, width});
+                              }};
+  auto frames = decoder->decode_raw(waiting_, options, run_);
+  LTXV_REQUIRE(NumericError, at::isfinite(frames.sum()).item<bool>(), "the decoded frames hold NaN or Inf");
+  // The first latent frame of a volume gives one frame, every other one `temporal` of them.
+  const int64_t t = engine_.spec.vae.compression.temporal;
+  const int64_t begin_frame = context_ == 0 ? 0 : (context_ - 1) * t + 1, end_frame = (end - 1) * t + 1;
+  frames = frames.narrow(2, begin_frame, end_frame - begin_frame);
+  const int64_t keep_from = std::max<int64_t>(end - kContext, 0);
+  waiting_ = waiting_.narrow(2, keep_from, have - keep_from).contiguous();
+  context_ = end - keep_from;
+  consumer_(frames);
+}
+
+}  // namespace ltxv
