@@ -4,11 +4,12 @@
     python tests/oracle_check.py --ltxv build/bin/ltxv --cases FOLDER [--only v095] [--single-file] [--tolerance 1e-3]
 
 FOLDER holds cases of the reference implementations: <version>/model_diffusers, <version>/model_original (one checkpoint file, a T5 file,
-tokenizer/) and, below text/, vae/, pipelines/, official/, lora/ and ic_lora/, case folders with case.json, inputs.safetensors and expected.safetensors. Everything random comes from the cases (--noise); where a reference computed its
-text embeddings without the padding mask, they are computed here with transformers and handed over as files.
+tokenizer/) and, below text/, vae/, pipelines/, official/, lora/, ic_lora/ and long_video/, case folders with case.json, inputs.safetensors and
+expected.safetensors. Everything random comes from the cases (--noise). Where the two reference implementations disagree, the options
+that choose between them are given (--text-padding, --decode-noise-space).
 
 One line a case: the largest error over the deviation of what is expected. Exit status 1 when one is above the tolerance.
-Needs torch and safetensors; transformers for the cases without the padding mask.
+Needs torch and safetensors.
 """
 import argparse
 import json
@@ -29,7 +30,7 @@ def listed(value):
 
 class Check:
     def __init__(self, options):
-        self.options, self.rows, self.t5 = options, [], {}
+        self.options, self.rows = options, []
 
     def ltxv(self, *words):
         if self.options.single_file:  # the same weights in the original layout, text encoder and tokenizer given apart
@@ -97,12 +98,11 @@ class Check:
         latents = inputs["latents_normalized"]
         save_file({"latents": latents}, folder / "in.safetensors")
         save_file({"decode": inputs["noise"]} | self.zero_maps(case.parents[1]), folder / "noise.safetensors")
-        self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32", "--decode-timestep",
-                  meta["decode_timestep"], "--decode-noise-scale", meta["decode_noise_scale"], "--noise", folder / "noise.safetensors")
-        frames = load_file(folder / "out.safetensors")["frames"]
-        spaces = {"raw": expected["pixels_noise_in_raw_space"], "normalised": expected["pixels_noise_in_normalized_space"]}
-        nearest = min(spaces, key=lambda space: (frames - spaces[space]).abs().max())
-        self.compare(name, f"frames ({nearest} space)", frames, spaces[nearest])
+        for space, pixels in (("raw", "pixels_noise_in_raw_space"), ("normalised", "pixels_noise_in_normalized_space")):
+            self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32", "--decode-timestep",
+                      meta["decode_timestep"], "--decode-noise-scale", meta["decode_noise_scale"], "--noise", folder / "noise.safetensors",
+                      "--decode-noise-space", space)
+            self.compare(name, f"frames ({space} space)", load_file(folder / "out.safetensors")["frames"], expected[pixels])
 
     def pipeline(self, name, case, model, folder):
         meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
@@ -135,10 +135,8 @@ class Check:
         for i, (frames, index, strength) in enumerate(conditions):
             save_file({"frames": frames}, folder / f"condition{i}.safetensors")
             words += ["--condition", f"{folder}/condition{i}.safetensors@{index}:{strength}"]
-        if not meta["t5_attention_mask"]:
-            for option, text in (("--prompt-embeds", meta["prompt"]), ("--negative-prompt-embeds", meta["negative_prompt"])):
-                save_file(self.unmasked(model, text, meta["max_sequence_length"]), folder / f"{option}.safetensors")
-                words += [option, folder / f"{option}.safetensors"]
+        words += [] if meta["t5_attention_mask"] else ["--text-padding", "attended"]
+        words += [] if official else ["--decode-noise-space", "raw"]
         self.ltxv(*words)
         self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["final_latents"])
         if pixels:
@@ -185,6 +183,32 @@ class Check:
                   "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors")
         self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["final_latents"])
 
+    def long_video(self, name, case, model, folder):
+        meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
+                                  load_file(case / "expected.safetensors"))
+        # One window after another: the first noise of each comes from the pipeline, those of its steps from the scheduler.
+        named, window, step = {}, -1, 0
+        for draw in meta["noise_draws"]:
+            value = inputs[f"noise_{draw['index']:02d}"]
+            if draw["site"].endswith("__call__"):
+                window, step = window + 1, 0
+                named[f"window_{window:02d}_initial"] = value
+            else:
+                named[f"window_{window:02d}_stochastic_{step:02d}"] = value
+                step += 1
+        save_file(named, folder / "noise.safetensors")
+        save_file({"frames": inputs["image_pixels"]}, folder / "image.safetensors")
+        words = ["generate", " | ".join(meta["prompts"]), "-m", model, "-o", folder / "out.safetensors", "--negative", meta["negative_prompt"],
+                 "--width", meta["width"], "--height", meta["height"], "--frames", meta["num_frames"], "--fps", meta["frame_rate"],
+                 "--guidance", meta["guidance_scale"], "--dtype", "fp32", "--sigmas", listed(meta["sigmas"][:-1]),
+                 "--condition", f"{folder}/image.safetensors@0:{meta['cond_strength']}", "--window-frames", meta["temporal_tile_size"],
+                 "--window-overlap", meta["temporal_overlap"], "--window-strength", meta["temporal_overlap_cond_strength"],
+                 "--window-match", meta["adain_factor"], "--window-eta", meta["eta"], "--max-text-tokens", meta["max_sequence_length"],
+                 "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors", "--decode-noise-scale", 0]
+        words += [] if meta["t5_attention_mask"] else ["--text-padding", "attended"]
+        self.ltxv(*words)
+        self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["latents"])
+
     @staticmethod
     def zero_maps(version, grid=None):
         """Zeros for the maps that the decoder injects: as in the plain decode case, or of another grid of latents [T,H,W]."""
@@ -212,8 +236,7 @@ class Check:
         return words
 
     def draws(self, meta, inputs, expected, model):
-        """The case's draws under the names that the program asks for. diffusers mixes decode noise n into raw latents, the program as
-        the official code into normalised ones; the same mix follows from (n - mean) / std."""
+        """The case's draws under the names that the program asks for."""
         latents = expected["final_latents"]
         named = {"decode": torch.zeros_like(latents)}
         if "initial_noise" in inputs:
@@ -226,9 +249,7 @@ class Check:
             if "prepare_latents" in site and value.numel() == latents.numel():
                 named["initial"] = value
             elif site.endswith("__call__"):
-                vae = load_file(model / "vae" / "diffusion_pytorch_model.safetensors")
-                mean, std = (vae[f"latents_{name}"].float().view(1, -1, 1, 1, 1) for name in ("mean", "std"))
-                named["decode"] = (value - mean) / std
+                named["decode"] = value
             else:
                 kind = ("condition" if "prepare_" in site else "decoder" if value.ndim == 2 else
                         "stochastic" if site == "rf:step" else "image_step")
@@ -236,23 +257,15 @@ class Check:
                 counts[kind] += 1
         return {k: v.contiguous() for k, v in named.items()}
 
-    def unmasked(self, model, text, length):
-        from transformers import T5EncoderModel, T5Tokenizer
-        if model not in self.t5:
-            self.t5[model] = (T5Tokenizer.from_pretrained(model / "tokenizer"), T5EncoderModel.from_pretrained(model / "text_encoder").float().eval())
-        tokenizer, encoder = self.t5[model]
-        batch = tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        return {"prompt_embeds": encoder(batch.input_ids)[0].contiguous(), "prompt_attention_mask": batch.attention_mask.contiguous()}
-
     def run(self):
         kinds = {"t5_encode": self.text, "vae_encode": self.encode, "vae_decode": self.decode, "vae_decode_noise": self.decode_with_noise,
                  "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline, "official_pipeline": self.pipeline,
-                 "lora": self.lora, "ic_lora": self.ic_lora}
+                 "lora": self.lora, "ic_lora": self.ic_lora, "long_video": self.long_video}
         for model in sorted(self.options.cases.glob("*/model_diffusers")):
             version = model.parent
             if self.options.only and version.name not in self.options.only.split(","):
                 continue
-            for group in ("text", "vae", "pipelines", "official", "lora", "ic_lora"):
+            for group in ("text", "vae", "pipelines", "official", "lora", "ic_lora", "long_video"):
                 for path in sorted((version / group).rglob("case.json")):
                     kind = json.loads(path.read_text())["kind"]
                     # Weights stored in other dtypes lie outside model_diffusers.

@@ -98,9 +98,18 @@ void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) 
     return;
   }
   note_padding(request, reporter);
-  const ltxv::video video = engine.generate(o.generate, reporter.hooks(cancel));
-  video.write(o.output, 0, reporter.hooks(cancel));
-  const auto facts = video.info();
+  ltxv_video_properties facts{};
+  if (o.generate.window_frames > 0) {  // of any length: into the file window by window
+    engine.generate_file(o.generate, o.output, reporter.hooks(cancel));
+    facts.frame_count = static_cast<int32_t>(number_at(request, "num_frames"));
+    facts.width_px = static_cast<int32_t>(number_at(request, "width"));
+    facts.height_px = static_cast<int32_t>(number_at(request, "height"));
+    facts.frames_per_second = request.is_object() ? request.value("frame_rate", 0.0) : 0.0;
+  } else {
+    const ltxv::video video = engine.generate(o.generate, reporter.hooks(cancel));
+    video.write(o.output, 0, reporter.hooks(cancel));
+    facts = video.info();
+  }
   const uint64_t seed = request.is_object() && request.contains("seed") ? request["seed"].get<uint64_t>() : 0;
   const int64_t steps = number_at(request, "num_inference_steps");
   reporter.note(o.output + ": " + size_text(facts.frame_count, facts.width_px, facts.height_px) + " at " +
@@ -175,7 +184,8 @@ void decode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
                                            .decode_noise_scale = o.generate.decode_noise_scale,
                                            .seed = o.generate.seed.value_or(0),
                                            .noise_path = o.generate.noise_path,
-                                           .frames_per_second = o.generate.frames_per_second},
+                                           .frames_per_second = o.generate.frames_per_second,
+                                           .decode_noise_space = o.generate.decode_noise_space},
                                           reporter.hooks(cancel));
   video.write(o.output, 0, reporter.hooks(cancel));
   const auto facts = video.info();

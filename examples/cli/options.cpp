@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <fstream>
 #include <functional>
 #include <limits>
 
@@ -32,7 +34,7 @@ struct Commands {
   Options options;
   bool show_version = false;
   std::optional<std::string> input, request_prompt;
-  std::string request_path, image_path;
+  std::string request_path, image_path, prompts_path;
   std::vector<std::string> condition_words, lora_words;
 
   // One function a kind of option: name with metavar, help, where it goes.
@@ -120,6 +122,14 @@ struct Commands {
         ->take_last();
   }
 
+  /// A choice from a short list, which the help and the error name.
+  CLI::Option* words(CLI::App* to, const std::string& name, std::string& target, std::vector<std::string> allowed, const std::string& help) {
+    std::string list;
+    for (const std::string& word : allowed) list += (list.empty() ? "" : ", ") + word;
+    const auto known = [allowed](const std::string& w) { return std::find(allowed.begin(), allowed.end(), w) != allowed.end(); };
+    return choice(to, name, target, known, list, help);
+  }
+
   // Groups shared by commands.
   void add_model(CLI::App* to) {
     auto& e = options.engine;
@@ -180,6 +190,9 @@ struct Commands {
         ->group("decoder");
     real(to, "--decode-noise-scale", g.decode_noise_scale, 0, 1, "a number from 0 to 1",
          "noise mixed into the latents before decoding")
+        ->group("decoder");
+    words(to, "--decode-noise-space", g.decode_noise_space, {"normalised", "raw"},
+          "where it is mixed in: normalised as the official code does (default), raw as diffusers does")
         ->group("decoder");
   }
 
@@ -266,6 +279,43 @@ struct Commands {
     real(c, "--strength", g.strength, 0, 1, "a number from 0 to 1",
          "how much of the schedule runs on --input-video; 1 is all of it")
         ->group("start from pictures");
+    words(c, "--image-prep", g.image_prep, {"plain", "official", "diffusers"},
+          "how pictures are brought to size: plain crops and resizes (default); official also softens and compresses them "
+          "as LTX-Video's own program does; diffusers stretches with Lanczos")
+        ->group("start from pictures");
+    c->add_option_function<std::string>(
+         "--image-crf",
+         [&g](const std::string& word) {
+           g.image_crf = parse_number<int32_t>("--image-crf", word, 0, 51, "a whole number from 0 to 51");
+         },
+         "how strongly official pictures are compressed; 0 leaves compression out (default: 29)")
+        ->type_name("N")
+        ->take_last()
+        ->group("start from pictures");
+    text(c, "--mask", "PATH", g.mask_path,
+         "image, clip or .safetensors (`mask`): white parts of --input-video are generated anew, black ones stay")
+        ->group("inpaint and outpaint");
+    c->add_flag("--outpaint", g.outpaint,
+                "fit --input-video inside the frame and generate what it does not cover, at its sides and behind its end")
+        ->group("inpaint and outpaint");
+    count(c, "--mask-blend", g.mask_blend, "let N latent cells around the mask change too, less with distance", 64)
+        ->group("inpaint and outpaint");
+    c->add_flag("--composite", g.composite, "copy the pixels that stay from --input-video, frame by frame")
+        ->group("inpaint and outpaint");
+    count(c, "--window-frames", g.window_frames,
+          "make a long video in overlapping windows of N frames; PROMPT holds one prompt a window, separated by |, the last repeats")
+        ->group("long videos");
+    count(c, "--window-overlap", g.window_overlap, "frames a window shares with the one before (default: 24)")
+        ->group("long videos");
+    real(c, "--window-strength", g.window_strength, 0, 1, "a number from 0 to 1", "how closely those are kept (default: 0.5)")
+        ->group("long videos");
+    real(c, "--window-match", g.window_match, 0, 1, "a number from 0 to 1",
+         "how far colours and contrast of a window are moved to the first one's (default: 0.25)")
+        ->group("long videos");
+    real(c, "--window-eta", g.window_eta, 0, 1, "a number from 0 to 1", "fresh noise of each step (default: 1)")
+        ->group("long videos");
+    text(c, "--prompts-file", "FILE", prompts_path, "one prompt a line, one line a window; instead of PROMPT")
+        ->group("long videos");
     c->add_option("--lora", lora_words,
                   "LoRA file merged into the transformer for this run; SCALE (default 1) is how strongly. May be repeated")
         ->type_name("PATH[:SCALE]")
@@ -279,6 +329,13 @@ struct Commands {
          "1 (the default) shows it to the model as it is, less mixes it with noise")
         ->group("adapt the model");
     add_decoder(c);
+    words(c, "--text-padding", g.text_padding, {"masked", "attended"},
+          "whether prompt tokens see the padding behind them: masked as the official code (default), attended as three of "
+          "diffusers' pipelines")
+        ->group("reproduce");
+    words(c, "--frame-positions", g.frame_positions, {"model", "causal", "plain"},
+          "where latent frames lie in time: as the model says (default), causal, or plain as diffusers' first pipelines")
+        ->group("reproduce");
     text(c, "--noise", "FILE", g.noise_path, "take every random draw by name from this .safetensors")
         ->group("reproduce");
     text(c, "--save-noise", "FILE", g.save_noise_path, "write the random draws of this run")->group("reproduce");
@@ -444,9 +501,27 @@ ltxv::lora parse_lora(const std::string& word) {
           .strength = parse_number<double>("--lora", word.substr(colon + 1), -100, 100, "a scale from -100 to 100")};
 }
 
+/// Lines that are not empty, as one prompt with "|" between them.
+std::string read_prompts(const std::string& path) {
+  std::ifstream file(path);
+  std::string prompts, line;
+  while (std::getline(file, line)) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.find('|') != std::string::npos)
+      throw CLI::ValidationError("--prompts-file", "'" + path + "': a line holds '|', which separates prompts");
+    if (!line.empty()) prompts += (prompts.empty() ? "" : " | ") + line;
+  }
+  if (prompts.empty()) throw CLI::ValidationError("--prompts-file", "'" + path + "' cannot be read or holds no prompt");
+  return prompts;
+}
+
 void finish(Commands& c) {
   Options& o = c.options;
   const auto wrong = [&](const std::string& message) -> UsageError { return {o.command, message}; };
+  if (!c.prompts_path.empty()) {
+    if (c.input) throw wrong("PROMPT and --prompts-file exclude each other");
+    c.input = read_prompts(c.prompts_path);
+  }
   if (!c.input) c.input = c.request_prompt;
   o.input = c.input.value_or("");
   if (o.command == "info") return;
