@@ -21,7 +21,9 @@ at::Tensor as_float(const TensorEntry& entry, const std::shared_ptr<const Tensor
 
 // Values are looked at when a file is opened: NaN must not turn up after the text encoder has run.
 void check_values(const TensorEntry& entry) {
-  LTXV_REQUIRE(BadWeights, at::isFloatingType(scalar_type(entry.type)), printable(entry.file), ": LoRA tensor '", printable(entry.name),
+  constexpr StoredType kFloating[] = {StoredType::f64,  StoredType::f32,     StoredType::f16,
+                                      StoredType::bf16, StoredType::f8_e4m3, StoredType::f8_e5m2};
+  LTXV_REQUIRE(BadWeights, std::find(std::begin(kFloating), std::end(kFloating), entry.type) != std::end(kFloating), printable(entry.file), ": LoRA tensor '", printable(entry.name),
                "' is stored as ", stored_type_name(entry.type), ", a floating type is needed");
   LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), printable(entry.file), ": LoRA tensor '", printable(entry.name),
                "' holds NaN or Inf");
