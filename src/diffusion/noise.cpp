@@ -12,7 +12,8 @@ NoiseSource::NoiseSource(uint64_t seed) : generator_(at::make_generator<at::CPUG
 NoiseSource::NoiseSource(std::map<std::string, at::Tensor> given, std::string file)
     : given_(std::move(given)), file_(std::move(file)) {}
 
-at::Tensor NoiseSource::draw(const std::string& name, at::IntArrayRef shape) {
+at::Tensor NoiseSource::draw(const std::string& short_name, at::IntArrayRef shape) {
+  const std::string name = prefix_ + short_name;
   at::Tensor noise;
   if (generator_) {
     noise = at::randn(shape, generator_, at::TensorOptions().dtype(at::kFloat));

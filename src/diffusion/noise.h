@@ -22,6 +22,9 @@ class NoiseSource {
   /// Errors: InvalidArgument when the file has no such name or another shape.
   at::Tensor draw(const std::string& name, at::IntArrayRef shape);
 
+  /// Written in front of every name from now on: "pass2_" in a second pass.
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
+
   /// Everything drawn so far, by name.
   const std::map<std::string, at::Tensor>& drawn() const { return drawn_; }
   /// Empties that record: a long run that nobody asked to save it would otherwise hold all of it.
@@ -30,7 +33,7 @@ class NoiseSource {
  private:
   std::optional<at::Generator> generator_;
   std::map<std::string, at::Tensor> given_, drawn_;
-  std::string file_;
+  std::string file_, prefix_;
 };
 
 /// "condition_00": prefix and a two-digit index.

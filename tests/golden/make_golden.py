@@ -288,13 +288,12 @@ def guidance(m):
     write("guidance", out)
 
 
-def run_official(m, initial, **settings):
-    """ltx_video's LTXVideoPipeline on given initial noise: predictions and guided velocity of every step, step tokens, latents."""
+def official_pipeline(m):
+    """ltx_video's LTXVideoPipeline around the tiny model, and its module."""
     import ltx_video.pipelines.pipeline_ltx_video as module
     from ltx_video.models.autoencoders.causal_video_autoencoder import CausalVideoAutoencoder
     from ltx_video.models.transformers.symmetric_patchifier import SymmetricPatchifier
     from ltx_video.schedulers.rf import RectifiedFlowScheduler
-    from ltx_video.utils.skip_layer_strategy import SkipLayerStrategy
 
     # The pipeline asks its VAE for the compression only; latents come in and go out.
     vae = CausalVideoAutoencoder.from_config({
@@ -302,15 +301,22 @@ def run_official(m, initial, **settings):
         "norm_layer": "pixel_norm", "patch_size": 4, "latent_log_var": "uniform", "use_quant_conv": False, "causal_decoder": False,
         "encoder_base_channels": 4, "decoder_base_channels": 4,
         "blocks": [["compress_all", 1], ["compress_all", 1], ["compress_all", 1]]})
-    model = official_transformer(m)
     pipe = module.LTXVideoPipeline(
-        tokenizer=m.tokenizer, text_encoder=m.t5, vae=vae, transformer=model,
+        tokenizer=m.tokenizer, text_encoder=m.t5, vae=vae, transformer=official_transformer(m),
         scheduler=RectifiedFlowScheduler(sampler="LinearQuadratic"), patchifier=SymmetricPatchifier(patch_size=1),
         prompt_enhancer_image_caption_model=None, prompt_enhancer_image_caption_processor=None, prompt_enhancer_llm_model=None,
         prompt_enhancer_llm_tokenizer=None, allowed_inference_steps=None)
     pipe.set_progress_bar_config(disable=True)
+    return pipe, module
+
+
+def run_official(m, initial, **settings):
+    """The official pipeline on given initial noise: predictions and guided velocity of every step, step tokens, latents."""
+    from ltx_video.utils.skip_layer_strategy import SkipLayerStrategy
+
+    pipe, module = official_pipeline(m)
     run = {"predictions": [], "velocities": [], "tokens": []}
-    model.register_forward_hook(lambda module, args, result: run["predictions"].append(result[0].clone()))
+    pipe.transformer.register_forward_hook(lambda module, args, result: run["predictions"].append(result[0].clone()))
     step = pipe.denoising_step
 
     def denoising_step(latents, velocity, *args, **kwargs):

@@ -4,7 +4,7 @@
     python tests/golden/make_vae_golden.py        # writes golden/vae/<name>.json and golden/vae/<name>.safetensors
 
 Weights and inputs are not stored: both sides compute them from the tensor's name with integers (values below, and
-vae/made_weights.h). The json holds the diffusers configuration, the same model's original configuration, and the name of every
+support/made_weights.h). The json holds the diffusers configuration, the same model's original configuration, and the name of every
 tensor in both layouts (original names from ltx_video, renamed by diffusers' own converter). Pixels are stored every third row and
 column: 3 and the patch size 4 share no factor, so every position inside a patch is there.
 """

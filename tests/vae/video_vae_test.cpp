@@ -5,7 +5,7 @@
 
 #include "support/expect_error.h"
 #include "support/golden.h"
-#include "vae/made_weights.h"
+#include "vae/made_vae.h"
 #include "vae/vae_config_json.h"
 
 namespace ltxv {
