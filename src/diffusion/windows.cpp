@@ -66,21 +66,6 @@ at::Tensor ancestral_step(const at::Tensor& x, const at::Tensor& velocity, float
   return lower * rescale + noise * std::sqrt(std::max(variance, 0.0f));
 }
 
-at::Tensor match_statistics(const at::Tensor& latents, const at::Tensor& reference, double factor) {
-  if (factor == 0) return latents;
-  constexpr double kEps = 1e-6;  // the reference's own
-  const auto mean = [](const at::Tensor& t) { return t.mean(at::IntArrayRef{2, 3, 4}, /*keepdim=*/true); };
-  // A single value a channel has no deviation (the formula gives NaN): only its mean moves then.
-  const auto deviation = [](const at::Tensor& t) {
-    if (t.size(2) * t.size(3) * t.size(4) == 1) return at::ones({1, t.size(1), 1, 1, 1}, at::kFloat);
-    return t.std(at::IntArrayRef{2, 3, 4}, /*unbiased=*/true, /*keepdim=*/true);
-  };
-  const auto own_mean = mean(latents), own_deviation = deviation(latents);
-  const auto target_mean = own_mean * (1 - factor) + mean(reference) * factor;
-  const auto target_deviation = (own_deviation * (1 - factor) + deviation(reference) * factor).clamp_min(kEps);
-  return (latents - own_mean) / (own_deviation + kEps) * target_deviation + target_mean;
-}
-
 at::Tensor join_windows(const at::Tensor& tail, const at::Tensor& next, int64_t overlap) {
   if (overlap <= 1) return at::cat({tail, next}, 2);
   const auto weight = at::linspace(1, 0, overlap + 2, at::kFloat).narrow(0, 1, overlap).view({1, 1, overlap, 1, 1});

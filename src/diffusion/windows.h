@@ -48,9 +48,6 @@ at::Tensor blend_kept(const at::Tensor& x, const WindowTokens& window);
 at::Tensor ancestral_step(const at::Tensor& x, const at::Tensor& velocity, float sigma, float sigma_next, double eta,
                           const at::Tensor& noise);
 
-/// Moves mean and deviation of every channel by `factor` towards those of `reference`.   Shapes: f32 [1,C,t,H,W] both.
-at::Tensor match_statistics(const at::Tensor& latents, const at::Tensor& reference, double factor);
-
 /// `tail` and `next` joined: their last and first `overlap` latents are cross-faded; overlap 1 or less only joins.
 /// Shapes: [1,C,t,H,W] both -> [1,C,t1 + t2 - overlap,H,W].
 at::Tensor join_windows(const at::Tensor& tail, const at::Tensor& next, int64_t overlap);

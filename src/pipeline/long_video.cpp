@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "diffusion/latent_filters.h"
 #include "diffusion/windows.h"
 #include "pipeline/media_io.h"
 #include "pipeline/piece_decoder.h"
@@ -163,7 +164,8 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
       first = latents;
     } else {
       // The window's first latent frame stands for one pixel frame where the video has eight: it is dropped.
-      latents = match_statistics(latents.narrow(2, 1, own.frames - 1), first, *r.window.match);
+      latents = latents.narrow(2, 1, own.frames - 1);
+      if (latents.size(2) * own.height * own.width > 1) latents = match_statistics(latents, first, *r.window.match);
       latents = join_windows(held, latents, overlap - 1);
     }
     const int64_t done = last ? latents.size(2) : latents.size(2) - overlap;

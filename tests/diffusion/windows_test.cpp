@@ -1,6 +1,7 @@
 // The parts of a long video, against diffusers (make_conditioning_golden.py).
 #include "diffusion/windows.h"
 
+#include "diffusion/latent_filters.h"
 #include "support/golden.h"
 
 namespace ltxv {
