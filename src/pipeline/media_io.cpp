@@ -98,7 +98,8 @@ at::Tensor read_condition(const ConditionItem& item, const ResolvedRequest& reso
 
 at::Tensor read_input_frames(const std::string& path, const ResolvedRequest& resolved) {
   const auto frames = read_prepared(path, MediaUse::input_video, resolved);
-  LTXV_CHECK(frames.size(2) >= resolved.asked.frames, path, ": ", frames.size(2), " frames, this run needs ", resolved.asked.frames);
+  LTXV_CHECK(frames.size(2) >= resolved.asked.frames, path, ": ", frames.size(2), " usable frames, this run needs ",
+             resolved.asked.frames);
   return fill_up(frames, resolved.padded.frames);
 }
 

@@ -160,7 +160,7 @@ TEST_F(EngineMask, WhatCannotBeIsOneClearLine) {
   refused("composite needs a mask", [](Request& r) { r.mask_path = "", r.composite = true; });
   refused("outpaint needs an input video", [](Request& r) { r.input_video_path = r.mask_path = "", r.outpaint = true; });
   refused("nothing is left to outpaint", [](Request& r) { r.mask_path = "", r.outpaint = true; });
-  refused("17 frames, this run needs 25", [](Request& r) { r.frame_count = 25, r.mask_path = ""; });
+  refused("17 usable frames, this run needs 25", [](Request& r) { r.frame_count = 25, r.mask_path = ""; });
   refused("no-such-file", [](Request& r) { r.mask_path = "no-such-file.png"; }, ErrorCode::io);
   save("mask", {{"mask", mask_.narrow(2, 0, 9)}});
   refused("mask has 9 frames, this run needs 1 or 17", [](Request&) {});
