@@ -5,20 +5,51 @@ namespace {
 
 // Logically [out,in], stored [in,out]: so the BLAS reads a small matrix as it lies, where it packs the transpose anew in every call
 // (15 % of a denoising step of the bundled model, 96 rows by 192 columns). A large one stays in the mapped file.
-at::Tensor stored_for_products(const at::Tensor& weight) {
+Matrix stored_for_products(Matrix weight) {
   constexpr int64_t kLargest = 1 << 20;
-  if (weight.scalar_type() != at::kFloat || weight.numel() > kLargest) return weight;
-  return weight.t().contiguous().t();
+  if (weight.plain.defined() && weight.plain.scalar_type() == at::kFloat && weight.plain.numel() <= kLargest)
+    weight.plain = weight.plain.t().contiguous().t();
+  return weight;
+}
+
+// Output channels by the piece, so that what is widened stays in the cache until it is used and its memory is used again.
+at::Tensor narrow_linear(const at::Tensor& x, const NarrowMatrix& weight, const at::Tensor& bias) {
+  constexpr int64_t kPieceElements = 1 << 22;
+  const int64_t out = weight.row_count(), piece = std::max<int64_t>(64, kPieceElements / weight.column_count());
+  if (out <= piece) return at::linear(x, weight.rows(0, out), bias);
+  auto sizes = x.sizes().vec();
+  sizes.back() = out;
+  const at::Tensor flat = x.reshape({-1, x.size(-1)});
+  at::Tensor y = at::empty({flat.size(0), out}, x.options());
+  for (int64_t begin = 0; begin < out; begin += piece) {
+    const int64_t count = std::min(piece, out - begin);
+    const at::Tensor rows = weight.rows(begin, count);
+    at::Tensor into = y.narrow(1, begin, count);
+    if (bias.defined()) {
+      at::addmm_out(into, bias.narrow(0, begin, count), flat, rows.t());
+    } else {
+      at::mm_out(into, flat, rows.t());
+    }
+  }
+  return y.view(sizes);
 }
 
 }  // namespace
 
 Linear::Linear(const Scope& at, int64_t in, int64_t out, Bias with_bias)
-    : weight(stored_for_products(at.take("weight", {out, in}))),
+    : weight(stored_for_products(at.take_matrix("weight", {out, in}, MatrixUse::linear))),
       bias(with_bias == Bias::yes ? at.take("bias", {out}) : at::Tensor()) {}
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
-  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
+  if (weight.narrow) return narrow_linear(x, *weight.narrow, bias);
+  return bias.defined() ? at::linear(x, weight.plain, bias) : at::linear(x, weight.plain);
+}
+
+Embedding::Embedding(const Scope& at, const std::string& name, int64_t count, int64_t width)
+    : table(at.take_matrix(name, {count, width}, MatrixUse::table)) {}
+
+at::Tensor Embedding::operator()(const at::Tensor& ids) const {
+  return table.narrow ? table.narrow->rows(ids) : table.plain.index_select(0, ids);
 }
 
 }  // namespace ltxv::nn

@@ -19,7 +19,7 @@ TimestepEmbedder::TimestepEmbedder(const Scope& at, int64_t width)
       linear_2(at / "timestep_embedder" / "linear_2", width, width) {}
 
 at::Tensor TimestepEmbedder::operator()(const at::Tensor& s) const {
-  return linear_2(at::silu(linear_1(timestep_sinusoid(s).to(linear_1.weight.scalar_type()))));
+  return linear_2(at::silu(linear_1(timestep_sinusoid(s).to(linear_1.dtype()))));
 }
 
 }  // namespace ltxv::nn

@@ -10,7 +10,7 @@ namespace ltxv {
 namespace {
 
 std::shared_ptr<const TensorSource> open_part(const std::string& path, FileAccess access) {
-  return path.ends_with(".safetensors") || path.ends_with(".json") ? open_tensors(path, access) : open_component_folder(path, access);
+  return std::filesystem::is_directory(path) ? open_component_folder(path, access) : open_tensors(path, access);
 }
 
 void refuse_other_families(const TensorSource& source) {

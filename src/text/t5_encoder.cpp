@@ -31,9 +31,9 @@ T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(c
   const Scope root(parameters);
   const int64_t width = config.width, inner = config.head_count * config.head_width, ff = config.feed_forward_width;
   const bool shared = root.has("shared.weight");
-  embedding_ = root.take(shared ? "shared.weight" : "encoder.embed_tokens.weight", {config.vocabulary, width});
+  embedding_ = nn::Embedding(root, shared ? "shared.weight" : "encoder.embed_tokens.weight", config.vocabulary, width);
   if (shared && root.has("encoder.embed_tokens.weight"))
-    root.take("encoder.embed_tokens.weight", {config.vocabulary, width});
+    root.take_matrix("encoder.embed_tokens.weight", {config.vocabulary, width}, MatrixUse::table);
 
   const Scope first_attention = root / "encoder" / "block" / 0 / "layer" / 0 / "SelfAttention";
   relative_bias_ =
@@ -72,7 +72,7 @@ at::Tensor T5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask, con
   const auto bias =
       position_bias(length) + (1 - mask.to(at::kFloat)).view({1, 1, 1, length}) * masked;  // f32 [1,A,S,S]
 
-  auto x = embedding_.index_select(0, ids[0]).unsqueeze(0);
+  auto x = embedding_(ids[0]).unsqueeze(0);
   for (const Layer& layer : layers_) {
     run.check_cancelled();
     const auto h = rms_norm(x, layer.attention_norm, config_.norm_eps);

@@ -18,7 +18,7 @@ class T5Encoder {
   /// Errors: Cancelled (between layers); InvalidArgument for an id outside the vocabulary.
   at::Tensor forward(const at::Tensor& ids, const at::Tensor& mask, const RunContext& run) const;
 
-  at::ScalarType dtype() const { return embedding_.scalar_type(); }
+  at::ScalarType dtype() const { return embedding_.dtype(); }
 
  private:
   struct Layer {
@@ -28,7 +28,8 @@ class T5Encoder {
   at::Tensor position_bias(int64_t length) const;  // [1,A,S,S]
 
   T5Config config_;
-  at::Tensor embedding_, relative_bias_, final_norm_;
+  nn::Embedding embedding_;
+  at::Tensor relative_bias_, final_norm_;
   std::vector<Layer> layers_;
 };
 

@@ -42,7 +42,7 @@ class Transformer {
   at::Tensor forward(const StepInputs& in, const RunContext& run) const;
 
   const TransformerConfig& config() const { return config_; }
-  at::ScalarType dtype() const { return patchify_proj_.weight.scalar_type(); }
+  at::ScalarType dtype() const { return patchify_proj_.dtype(); }
 
  private:
   TransformerConfig config_;

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "weights/dequantise.h"
 #include "weights/file_bytes.h"
 #include "weights/tensor_io.h"
 
@@ -16,7 +17,19 @@ std::string shape_text(at::IntArrayRef shape) {
   return out + "]";
 }
 
-bool is_floating(StoredType type) { return at::isFloatingType(scalar_type(type)); }
+bool is_floating(StoredType type) { return is_block_type(type) || at::isFloatingType(scalar_type(type)); }
+
+// Beside the weight of a layer in files of scaled fp8: both spellings of its scale; what only concerns fp8 arithmetic, which is not
+// done here; the mark that names the format of a layer.
+constexpr const char* kWeightScales[] = {"scale_weight", "weight_scale"};
+constexpr const char* kInputScales[] = {"scale_input", "input_scale"};
+constexpr std::string_view kLayerMark = ".comfy_quant", kFileMark = "scaled_fp8", kKnownFormat = "float8_e4m3fn";
+
+// "a.b" for "a.b.weight"; empty for any other name.
+std::string layer_of(const std::string& weight) {
+  constexpr std::string_view kEnd = ".weight";
+  return weight.ends_with(kEnd) ? weight.substr(0, weight.size() - kEnd.size()) : std::string();
+}
 
 // Both names where the file spells it differently, so that a message can be acted on.
 std::string named(const std::string& name, const TensorEntry& entry) {
@@ -32,6 +45,14 @@ Parameters::Parameters(std::shared_ptr<const TensorSource> source, const KeyMap&
   for (const TensorEntry& entry : source_->entries()) {
     const std::string name = map.apply(entry.name);
     if (name.empty()) continue;
+    if (name == kFileMark || name.ends_with(kLayerMark)) {
+      const std::string_view content(reinterpret_cast<const char*>(entry.data), entry.byte_count);
+      LTXV_REQUIRE(Unsupported, name == kFileMark || content.find(kKnownFormat) != content.npos, printable(entry.file), ": ", component_,
+                   ": '", printable(entry.name), "' names the format ", printable(content), ", only ", kKnownFormat, " is read");
+      scaled_ = true;
+      continue;
+    }
+    for (const char* scale : kWeightScales) scaled_ |= name.ends_with(text(".", scale));
     const auto [at, fresh] = by_name_.emplace(name, &entry);
     LTXV_REQUIRE(BadWeights, fresh, printable(entry.file), ": ", component_, ": tensors '", printable(at->second->name),
                  "' and '", printable(entry.name), "' both mean '", printable(name), "'");
@@ -40,7 +61,7 @@ Parameters::Parameters(std::shared_ptr<const TensorSource> source, const KeyMap&
 
 at::Tensor Parameters::take(const std::string& name, at::IntArrayRef shape) { return take_as(name, shape, dtype_); }
 
-at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) {
+Parameters::Claim Parameters::claim(const std::string& name, at::IntArrayRef shape) {
   const auto at = by_name_.find(name);
   LTXV_REQUIRE(BadWeights, at != by_name_.end(), printable(source_->path()), ": ", component_, ": tensor '",
                printable(name), "' of shape ", shape_text(shape), " is missing");
@@ -49,24 +70,29 @@ at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, a
   LTXV_REQUIRE(BadWeights, at::IntArrayRef(entry.shape) == shape, where, " has the shape ", shape_text(entry.shape),
                ", ", shape_text(shape), " is needed");
   LTXV_REQUIRE(BadWeights, claimed_.insert(name).second, where, " is used twice");
+  return {name, entry, where};
+}
 
-  const at::ScalarType stored = scalar_type(entry.type);
+at::Tensor Parameters::converted(const Claim& claim, at::ScalarType dtype, const at::Tensor& scales) const {
+  const auto& [name, entry, where] = claim;
   if (!is_floating(entry.type) || !at::isFloatingType(dtype)) {
     // Integers are counts, indices or quantised codes: reading one as a float, or the reverse, is never what the file
     // means.
-    LTXV_REQUIRE(BadWeights, stored == dtype, where, " is stored as ", stored_type_name(entry.type), ", ",
-                 c10::toString(dtype), " is needed");
+    LTXV_REQUIRE(BadWeights, !is_block_type(entry.type) && scalar_type(entry.type) == dtype, where, " is stored as ",
+                 stored_type_name(entry.type), ", ", c10::toString(dtype), " is needed");
     return to_tensor(entry, source_);
   }
   LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), where, " holds NaN or Inf");
-  at::Tensor tensor = to_tensor(entry, source_);
+  at::Tensor tensor = is_block_type(entry.type) ? widened(entry) : to_tensor(entry, source_);
+  const at::ScalarType stored = tensor.scalar_type();
+  if (scales.defined()) tensor = tensor.to(at::kFloat) * scales.unsqueeze(-1);
   if (is_changed(name)) {
     tensor = changes_->applied(name, tensor).to(dtype);
     if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);
     LTXV_REQUIRE(NumericError, at::isfinite(tensor).all().item<bool>(), where, " does not stay finite with the LoRAs added");
     return tensor;
   }
-  if (stored == dtype) return tensor;
+  if (tensor.scalar_type() == dtype) return tensor;
   tensor = tensor.to(dtype);
   if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);  // nobody reads the original again
   // The two narrow types are the only ones that a finite weight can overflow.
@@ -75,6 +101,10 @@ at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, a
                  " has values beyond 65504 and does not fit fp16");
   }
   return tensor;
+}
+
+at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) {
+  return converted(claim(name, shape), dtype);
 }
 
 StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef shape) {
@@ -90,6 +120,39 @@ StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef sh
 void StoredWeight::let_go() const {
   constexpr size_t kWorthTheCall = 1 << 20;
   if (mapped && values.nbytes() >= kWorthTheCall) let_go_of_pages(values.const_data_ptr(), values.nbytes());
+}
+
+at::Tensor Parameters::take_scales(const std::string& weight, int64_t row_count) {
+  const std::string layer = layer_of(weight);
+  for (const char* scale : kInputScales) {
+    const std::string name = text(layer, ".", scale);
+    if (has(name)) claimed_.insert(name);
+  }
+  for (const char* scale : kWeightScales) {
+    const std::string name = text(layer, ".", scale);
+    const auto shape = shape_of(name);
+    if (!shape) continue;
+    const at::Tensor values = take_as(name, *shape, at::kFloat).contiguous().flatten();
+    LTXV_REQUIRE(BadWeights, values.numel() == 1 || values.numel() == row_count, printable(source_->path()), ": ", component_,
+                 ": tensor '", printable(name), "' has ", values.numel(), " scales, 1 or ", row_count, " are needed");
+    return values;
+  }
+  return {};
+}
+
+Matrix Parameters::take_matrix(const std::string& name, at::IntArrayRef shape, MatrixUse use) {
+  const Claim claimed = claim(name, shape);
+  const auto& entry = claimed.entry;
+  const bool fp8 = entry.type == StoredType::f8_e4m3 || entry.type == StoredType::f8_e5m2;
+  const at::Tensor scales = take_scales(name, shape[0]);
+  LTXV_REQUIRE(BadWeights, scales.defined() || !scaled_ || !fp8 || use == MatrixUse::table, claimed.where, " is stored as ",
+               stored_type_name(entry.type), " in a file of scaled fp8, but its scale '", printable(layer_of(name)), ".", kWeightScales[0],
+               "' is missing");
+  if (is_narrow_type(entry.type) && (dtype_ == at::kFloat || dtype_ == at::kBFloat16) && !is_changed(name)) {
+    LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), claimed.where, " holds NaN or Inf");
+    return {{}, std::make_shared<const NarrowMatrix>(entry, source_, scales, dtype_)};
+  }
+  return {converted(claimed, dtype_, scales), nullptr};
 }
 
 bool Parameters::has(const std::string& name) const { return by_name_.count(name) > 0; }

@@ -10,6 +10,7 @@
 
 #include "base/tensor.h"
 #include "weights/key_map.h"
+#include "weights/matrix.h"
 #include "weights/tensor_source.h"
 #include "weights/weight_changes.h"
 
@@ -23,6 +24,9 @@ struct StoredWeight {
   /// Gives its memory back until it is read again. Does nothing for small weights and for values that are not in a mapped file.
   void let_go() const;
 };
+
+/// What a matrix is used as. A file of scaled fp8 has a scale for every fp8 matrix of a linear layer; tables go without.
+enum class MatrixUse { linear, table };
 
 class Parameters {
  public:
@@ -42,6 +46,9 @@ class Parameters {
   /// The same, but bf16 in the file stays bf16 where the compute dtype is f32: the reader widens, which is exact. Takes no memory
   /// until it is read where it lies in a mapped file.
   StoredWeight take_stored(const std::string& name, at::IntArrayRef shape);
+  /// Claims a matrix, and its scales (`<layer>.scale_weight` or `<layer>.weight_scale`) where the file has them: narrow where it is
+  /// stored narrow, else as take(). Errors: as take(); BadWeights when a file with scales has none for this layer.
+  Matrix take_matrix(const std::string& name, at::IntArrayRef shape, MatrixUse use);
   bool has(const std::string& name) const;
   /// Whether a LoRA changes this tensor: it then has to be read by take(), not kept in the form it is stored in.
   bool is_changed(const std::string& name) const { return changes_ && changes_->touches(name); }
@@ -54,7 +61,19 @@ class Parameters {
   void finish() const;
 
  private:
+  /// The entry of that name, now claimed, and how messages call it.
+  struct Claim {
+    std::string name;
+    const TensorEntry& entry;
+    std::string where;
+  };
+  Claim claim(const std::string& name, at::IntArrayRef shape);
+  /// `scales`: as in matrix.h.
+  at::Tensor converted(const Claim& claim, at::ScalarType dtype, const at::Tensor& scales = {}) const;
+  at::Tensor take_scales(const std::string& weight, int64_t row_count);
+
   std::shared_ptr<const TensorSource> source_;
+  bool scaled_ = false;  // a file of scaled fp8
   std::map<std::string, const TensorEntry*> by_name_;
   std::set<std::string> claimed_;
   at::ScalarType dtype_;
@@ -74,6 +93,9 @@ class Scope {
   }
   StoredWeight take_stored(const std::string& name, at::IntArrayRef shape) const {
     return parameters_->take_stored(join(name), shape);
+  }
+  Matrix take_matrix(const std::string& name, at::IntArrayRef shape, MatrixUse use) const {
+    return parameters_->take_matrix(join(name), shape, use);
   }
   bool has(const std::string& name) const { return parameters_->has(join(name)); }
   bool is_changed(const std::string& name) const { return parameters_->is_changed(join(name)); }

@@ -1,7 +1,6 @@
 #include "weights/safetensors.h"
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -22,19 +21,6 @@ constexpr std::string_view kMetadataKey = "__metadata__";
 [[noreturn]] void broken(const std::string& file, const std::string& rule) {
   throw BadWeights(text(printable(file), ": ", rule));
 }
-
-struct TypeName {
-  StoredType type;
-  std::string_view name;
-};
-constexpr std::array kTypeNames = {
-    TypeName{StoredType::f64, "F64"},         TypeName{StoredType::f32, "F32"},
-    TypeName{StoredType::f16, "F16"},         TypeName{StoredType::bf16, "BF16"},
-    TypeName{StoredType::f8_e4m3, "F8_E4M3"}, TypeName{StoredType::f8_e5m2, "F8_E5M2"},
-    TypeName{StoredType::i64, "I64"},         TypeName{StoredType::i32, "I32"},
-    TypeName{StoredType::i16, "I16"},         TypeName{StoredType::i8, "I8"},
-    TypeName{StoredType::u8, "U8"},           TypeName{StoredType::boolean, "BOOL"},
-};
 
 struct HeaderTensor {
   std::string name;
@@ -164,7 +150,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 [[noreturn]] void refuse_other_kind(const std::string& file, std::string_view start, const std::string& rule) {
   const auto is = [start](std::string_view magic) { return start.substr(0, magic.size()) == magic; };
   if (is("GGUF"))
-    throw Unsupported(text(printable(file), ": is a GGUF file, which this build does not read; safetensors is needed"));
+    throw Unsupported(text(printable(file), ": is a GGUF file, which cannot be a shard; safetensors is needed"));
   if (is("PK\x03\x04") || is("\x80\x02") || is("\x80\x03") || is("\x80\x04") || is("\x80\x05")) {
     throw Unsupported(text(printable(file),
                            ": is a Python pickle (.ckpt, .pt, .bin), which can run code and is never read; "
@@ -214,13 +200,12 @@ TensorEntry checked_entry(const std::string& file, const HeaderTensor& tensor) {
   TensorEntry entry;
   entry.name = tensor.name;
   entry.file = file;
-  const auto known =
-      std::find_if(kTypeNames.begin(), kTypeNames.end(), [&](const TypeName& t) { return t.name == *tensor.type; });
-  if (known == kTypeNames.end()) {
+  const auto known = stored_type_named(*tensor.type);
+  if (!known || is_block_type(*known)) {
     throw Unsupported(
         text(printable(file), ": ", name, "its type '", printable(*tensor.type), "' is not one this library reads"));
   }
-  entry.type = known->type;
+  entry.type = *known;
   if (tensor.offsets->size() != 2)
     broken(file, text(name, "data_offsets has ", tensor.offsets->size(), " entries, 2 are needed"));
   const uint64_t begin = (*tensor.offsets)[0], end = (*tensor.offsets)[1];
@@ -304,10 +289,6 @@ class SafetensorsFile final : public TensorSource {
 };
 
 }  // namespace
-
-std::string_view stored_type_name(StoredType type) {
-  return std::find_if(kTypeNames.begin(), kTypeNames.end(), [type](const TypeName& t) { return t.type == type; })->name;
-}
 
 std::shared_ptr<const TensorSource> open_safetensors(const std::string& path, const std::string& shown,
                                                      FileAccess access) {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "weights/dequantise.h"
 #include "weights/file_bytes.h"
 
 namespace ltxv {
@@ -55,6 +56,16 @@ bool scan(const TensorEntry& entry, Word mask) {
   return found;
 }
 
+bool any_bad_scale(const TensorEntry& entry) {
+  constexpr int64_t kGrain = 1 << 14;
+  const StoredBlock block = stored_block(entry.type);
+  std::atomic<bool> found{false};
+  at::parallel_for(0, static_cast<int64_t>(entry.byte_count) / block.bytes, kGrain, [&](int64_t begin, int64_t end) {
+    if (has_bad_scale(entry.type, entry.data + begin * block.bytes, static_cast<uint64_t>((end - begin) * block.bytes))) found = true;
+  });
+  return found;
+}
+
 }  // namespace
 
 at::ScalarType scalar_type(StoredType type) {
@@ -79,7 +90,7 @@ bool has_nan_or_inf(const TensorEntry& entry) {
     case StoredType::f8_e5m2:
       return scan<uint8_t>(entry, 0x7c);
     default:
-      return false;
+      return is_block_type(entry.type) && any_bad_scale(entry);
   }
 }
 

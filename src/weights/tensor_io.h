@@ -9,14 +9,14 @@
 
 namespace ltxv {
 
-/// The ATen type of a stored element type.
+/// The ATen type of a stored element type. Errors: InternalError for a block type.
 at::ScalarType scalar_type(StoredType type);
 
 /// The tensor in its stored type, on the CPU: in place where the bytes are aligned (it then keeps the source alive),
-/// else a copy.
+/// else a copy. Block types are not tensors: see matrix.h.
 at::Tensor to_tensor(const TensorEntry& entry, std::shared_ptr<const TensorSource> source);
 
-/// Whether a tensor holds NaN or Inf, looked up in the stored bits; integers never do.
+/// Whether a tensor holds NaN or Inf, looked up in the stored bits (of a block type, in its scales); integers never do.
 bool has_nan_or_inf(const TensorEntry& entry);
 
 /// Writes tensors of any device and layout to a safetensors file; complete or absent.

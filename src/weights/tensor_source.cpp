@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "weights/file_bytes.h"
+#include "weights/gguf.h"
 #include "weights/safetensors.h"
 
 namespace ltxv {
@@ -18,28 +19,6 @@ bool exists(const std::string& path) {
 
 }  // namespace
 
-int64_t stored_type_size(StoredType type) {
-  switch (type) {
-    case StoredType::f64:
-    case StoredType::i64:
-      return 8;
-    case StoredType::f32:
-    case StoredType::i32:
-      return 4;
-    case StoredType::f16:
-    case StoredType::bf16:
-    case StoredType::i16:
-      return 2;
-    case StoredType::f8_e4m3:
-    case StoredType::f8_e5m2:
-    case StoredType::i8:
-    case StoredType::u8:
-    case StoredType::boolean:
-      return 1;
-  }
-  throw InternalError("a stored type out of range");
-}
-
 const TensorEntry* TensorSource::find(std::string_view name) const {
   const auto& all = entries();
   const auto at = std::lower_bound(all.begin(), all.end(), name,
@@ -49,6 +28,7 @@ const TensorEntry* TensorSource::find(std::string_view name) const {
 
 std::shared_ptr<const TensorSource> open_tensors(const std::string& path, FileAccess access) {
   if (path.ends_with(".index.json")) return open_safetensors_index(path, access);
+  if (starts_like_gguf(InputFile(path, path))) return open_gguf(path, access);
   return open_safetensors(path, path, access);
 }
 

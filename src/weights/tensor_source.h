@@ -4,18 +4,31 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace ltxv {
 
-/// Element types as stored in files.
-enum class StoredType { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u8, boolean };
+/// Element types as stored in files. From q4_0 on, elements are codes that share their scales a block at a time (GGUF).
+enum class StoredType {
+  f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u8, boolean,
+  q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k
+};
 
-/// "F32", "BF16", "F8_E4M3", ...: the safetensors spelling.
+/// "F32", "BF16", "F8_E4M3", "Q4_K", ...: the spelling of the formats.
 std::string_view stored_type_name(StoredType type);
-/// Bytes of one element.
+/// The type of that name, if there is one.
+std::optional<StoredType> stored_type_named(std::string_view name);
+
+/// What is stored as one piece along the last axis: {1, 4} for F32, {32, 34} for Q8_0.
+struct StoredBlock {
+  int64_t elements, bytes;
+};
+StoredBlock stored_block(StoredType type);
+inline bool is_block_type(StoredType type) { return stored_block(type).elements > 1; }
+/// Bytes of one element. Errors: InternalError for a block type.
 int64_t stored_type_size(StoredType type);
 
 /// One tensor of a source. `data` stays valid while the source lives; it may be unaligned.
@@ -35,7 +48,7 @@ class TensorSource {
   virtual ~TensorSource() = default;
   /// All tensors, sorted by name.
   virtual const std::vector<TensorEntry>& entries() const = 0;
-  /// String metadata of the file (safetensors `__metadata__`); empty where there is none.
+  /// Metadata of the file (safetensors `__metadata__`; the strings and numbers of a GGUF file); empty where there is none.
   virtual const std::map<std::string, std::string>& metadata() const = 0;
   /// The path the source was opened with.
   virtual const std::string& path() const = 0;
@@ -47,7 +60,8 @@ class TensorSource {
 /// the host with SIGBUS; copying costs the memory and cannot.
 enum class FileAccess { map, copy };
 
-/// Opens a safetensors file, or an `*.index.json` with its shards (all in the index's own folder).
+/// Opens a safetensors or GGUF file, told apart by their first bytes, or an `*.index.json` with its shards (all in the index's
+/// own folder).
 /// Errors: IoError (cannot be read, shard missing), BadWeights (any rule of the format broken; names file and rule),
 ///         Unsupported (an element type, or a kind of file, this library does not read).
 std::shared_ptr<const TensorSource> open_tensors(const std::string& path, FileAccess access = FileAccess::map);

@@ -211,7 +211,6 @@ std::vector<BadCase> bad_files() {
        "Python pickle"},
       {"pickle_raw", std::string("\x80\x02}q\x00(X\x01\x00\x00\x00", 10), U, "Python pickle"},
       {"pickle_raw_short", std::string("\x80\x02}.", 4), U, "Python pickle"},
-      {"gguf", std::string("GGUF\x03\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00", 16), U, "GGUF"},
   };
   return cases;
 }

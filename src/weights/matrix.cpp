@@ -1,0 +1,63 @@
+#include "weights/matrix.h"
+
+#include <ATen/Parallel.h>
+
+#include "base/error.h"
+#include "weights/dequantise.h"
+
+namespace ltxv {
+
+NarrowMatrix::NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales,
+                           at::ScalarType dtype)
+    : entry_(entry), source_(std::move(source)), scales_(std::move(scales)), dtype_(dtype) {
+  LTXV_ASSERT(entry.shape.size() == 2 && is_narrow_type(entry.type) && (dtype == at::kFloat || dtype == at::kBFloat16),
+              "a narrow matrix of ", stored_type_name(entry.type), " in ", entry.shape.size(), " axes");
+}
+
+template <class RowOf>
+at::Tensor NarrowMatrix::widened(int64_t count, const RowOf& row_of) const {
+  constexpr int64_t kGrainElements = 1 << 15;
+  const int64_t columns = column_count();
+  const StoredBlock block = stored_block(entry_.type);
+  const int64_t row_bytes = columns / block.elements * block.bytes;
+  const float* scales = scales_.defined() ? scales_.const_data_ptr<float>() : nullptr;
+  const bool scale_each_row = scales && scales_.numel() > 1;
+  at::Tensor out = at::empty({count, columns}, at::TensorOptions().dtype(dtype_));
+  at::parallel_for(0, count, std::max<int64_t>(1, kGrainElements / std::max<int64_t>(columns, 1)), [&](int64_t begin, int64_t end) {
+    std::vector<float> wide(dtype_ == at::kFloat ? 0 : columns);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = row_of(i);
+      float* const to = dtype_ == at::kFloat ? out.data_ptr<float>() + i * columns : wide.data();
+      dequantise(entry_.type, entry_.data + row * row_bytes, columns, to);
+      if (scales) {
+        const float scale = scales[scale_each_row ? row : 0];
+        for (int64_t c = 0; c < columns; ++c) to[c] *= scale;
+      }
+      if (dtype_ == at::kFloat) continue;
+      at::BFloat16* const narrowed = out.data_ptr<at::BFloat16>() + i * columns;
+      for (int64_t c = 0; c < columns; ++c) narrowed[c] = to[c];
+    }
+  });
+  return out;
+}
+
+at::Tensor widened(const TensorEntry& entry) {
+  at::Tensor out = at::empty(entry.shape, at::TensorOptions().dtype(at::kFloat));
+  dequantise(entry.type, entry.data, out.numel(), out.data_ptr<float>());
+  return out;
+}
+
+at::Tensor NarrowMatrix::rows(int64_t begin, int64_t count) const {
+  LTXV_ASSERT(begin >= 0 && count >= 0 && begin + count <= row_count(), "rows out of range");
+  return widened(count, [begin](int64_t i) { return begin + i; });
+}
+
+at::Tensor NarrowMatrix::rows(const at::Tensor& index) const {
+  const auto ids = index.contiguous();
+  const int64_t* const id = ids.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < ids.numel(); ++i)
+    LTXV_ASSERT(id[i] >= 0 && id[i] < row_count(), "row ", id[i], " out of range");
+  return widened(ids.numel(), [id](int64_t i) { return id[i]; });
+}
+
+}  // namespace ltxv

@@ -1,0 +1,49 @@
+#pragma once
+// Weight matrices, as tensors or as the narrow codes their file holds.
+#include <memory>
+#include <vector>
+
+#include "base/tensor.h"
+#include "weights/tensor_source.h"
+
+namespace ltxv {
+
+/// A matrix that stays in the (mapped) file in fewer bits than the compute dtype and is widened a few rows at a time where it is
+/// used: fp8, with or without scales, and the block types of GGUF. Immutable.
+class NarrowMatrix {
+ public:
+  /// `scales`: f32, one for all or one a row, multiplied in f32 before rounding to `dtype`; undefined: none.
+  /// Shapes: entry [R,C]; scales [1] or [R].
+  NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales, at::ScalarType dtype);
+
+  int64_t row_count() const { return entry_.shape[0]; }
+  int64_t column_count() const { return entry_.shape[1]; }
+  at::ScalarType dtype() const { return dtype_; }
+
+  /// Rows begin … begin + count - 1. Returns [count,C] in dtype(), fresh.
+  at::Tensor rows(int64_t begin, int64_t count) const;
+  /// The rows of that index. Shapes: index i64 [N] -> [N,C].
+  at::Tensor rows(const at::Tensor& index) const;
+
+ private:
+  template <class RowOf>
+  at::Tensor widened(int64_t count, const RowOf& row_of) const;
+
+  TensorEntry entry_;
+  std::shared_ptr<const TensorSource> source_;
+  at::Tensor scales_;
+  at::ScalarType dtype_;
+};
+
+/// All elements of a tensor of any narrow type, f32.
+at::Tensor widened(const TensorEntry& entry);
+
+/// A weight matrix in the compute dtype, or narrow; exactly one is set.
+struct Matrix {
+  at::Tensor plain;
+  std::shared_ptr<const NarrowMatrix> narrow;
+
+  at::ScalarType dtype() const { return narrow ? narrow->dtype() : plain.scalar_type(); }
+};
+
+}  // namespace ltxv
