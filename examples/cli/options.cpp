@@ -134,12 +134,14 @@ struct Commands {
   void add_model(CLI::App* to) {
     auto& e = options.engine;
     text(to, "-m,--model", "MODEL", e.model,
-         "folder in diffusers' layout, or a bundled name (default: the bundled model 'shapes')")
+         "folder in diffusers' layout, .safetensors or .gguf file, or a bundled name (default: the bundled model 'shapes')")
         ->group("model");
-    text(to, "--text-encoder", "PATH", e.text_encoder, "text encoder from another place")->group("model");
+    text(to, "--text-encoder", "PATH", e.text_encoder, "text encoder from another place: a folder, a .safetensors or a .gguf file")->group("model");
     text(to, "--tokenizer", "PATH", e.tokenizer, "tokenizer from another place")->group("model");
-    text(to, "--transformer", "PATH", e.transformer, "transformer from another place")->group("model");
-    text(to, "--vae", "PATH", e.vae, "VAE from another place")->group("model");
+    text(to, "--transformer", "PATH", e.transformer, "transformer from another place: a folder, a .safetensors or a .gguf file")->group("model");
+    text(to, "--release", "NAME", e.release, "release of a file that does not describe itself: a name, or a .json file (docs/models.md)")
+        ->group("model");
+    text(to, "--vae", "PATH", e.vae, "VAE from another place: a folder, or a file that holds one")->group("model");
     choice(
         to, "--device", e.device,
         [](const std::string& w) {

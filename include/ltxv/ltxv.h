@@ -217,6 +217,7 @@ typedef struct ltxv_engine_options {
   const char *dtype;        /* "auto", "fp32", "bf16", "fp16"; NULL: "auto" */
   uint32_t copy_files;      /* nonzero: read weights into memory; a file that is mapped instead must not be cut */
   uint32_t reserved;
+  const char *release;      /* of files that do not describe themselves: a built-in name or a .json file; NULL: found out */
 } ltxv_engine_options;
 
 /** Reads configs and headers and checks that the parts belong together. `options` may be NULL. Any thread.

@@ -328,7 +328,7 @@ class video {
 
 struct engine_options {
   std::string model = {};  ///< empty: the bundled "shapes"
-  std::string text_encoder = {}, tokenizer = {}, vae = {}, transformer = {};
+  std::string text_encoder = {}, tokenizer = {}, vae = {}, transformer = {}, release = {};
   std::string device = {}, dtype = {};  ///< empty: "auto"
   int32_t thread_count = 0;             ///< 0: physical cores
   bool copy_files = false;
@@ -501,6 +501,7 @@ class engine {
     c.tokenizer = detail::c_string(o.tokenizer);
     c.vae = detail::c_string(o.vae);
     c.transformer = detail::c_string(o.transformer);
+    c.release = detail::c_string(o.release);
     c.device = detail::c_string(o.device);
     c.dtype = detail::c_string(o.dtype);
     c.thread_count = o.thread_count;

@@ -171,6 +171,7 @@ EngineOptions to_engine_options(const ltxv_engine_options& o) {
   e.tokenizer = path_or_empty(o.tokenizer);
   e.vae = path_or_empty(o.vae);
   e.transformer = path_or_empty(o.transformer);
+  e.release = path_or_empty(o.release);
   if (o.device) e.device = o.device;
   if (o.dtype) e.dtype = o.dtype;
   LTXV_CHECK(o.thread_count >= 0 && o.thread_count <= 1024, "thread_count is ", o.thread_count,

@@ -15,7 +15,7 @@ namespace {
 
 ModelSpec spec_for(const EngineOptions& options) {
   const std::string model = options.model.empty() ? "shapes" : options.model;
-  ModelParts parts{model, options.text_encoder, options.tokenizer, options.vae, options.transformer};
+  ModelParts parts{model, options.text_encoder, options.tokenizer, options.vae, options.transformer, options.release};
   if (!std::filesystem::exists(model)) parts.model = bundled_model_folder(model);
   return load_model_spec(parts);
 }
@@ -78,6 +78,7 @@ std::string Engine::describe_json() const {
                                       {"stored", impl_->weights.stored_type(static_cast<Component>(i))},
                                       {"compute", plan.types[i] == ComputeType::f32 ? "fp32" : "bf16"}};
   j["tokenizer"] = spec.tokenizer_path;
+  if (!spec.remarks.empty()) j["remarks"] = spec.remarks;
   j["latent_channels"] = spec.vae.latent_channels;
   j["compression"] = {{"spatial", spec.vae.compression.spatial}, {"temporal", spec.vae.compression.temporal}};
   j["causal_positions"] = spec.transformer.causal_positions;

@@ -15,8 +15,9 @@
 namespace ltxv {
 
 struct EngineOptions {
-  std::string model;  ///< diffusers-layout folder, or the name of a bundled model ("shapes"); empty: "shapes"
+  std::string model;  ///< diffusers-layout folder, model file, or the name of a bundled model ("shapes"); empty: "shapes"
   std::string text_encoder, tokenizer, vae, transformer;  ///< parts given apart; empty: the model's own
+  std::string release;          ///< built-in name or .json file, for files that do not describe themselves; empty: found out
   std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"
   std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
   int thread_count = 0;         ///< 0: physical cores

@@ -31,6 +31,7 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
   const Request& r = resolved.request;
   for (const auto& path : {r.save_latents_path, r.save_noise_path})
     if (!path.empty()) check_output_path(path);
+  for (const std::string& remark : spec.remarks) run.log(LogLevel::warning, remark);
   if (r.window.frame_count > 0) return generate_long(*impl_, resolved, sink, run);
   const PlacementPlan plan = impl_->plan(resolved.latent, most_passes(resolved));
   NoiseSource noise = open_noise(r.noise_path, *r.seed);

@@ -19,6 +19,19 @@ constexpr std::pair<const char*, const char*> kModelFiles[] = {{"transformer", "
                                                               {"tokenizer", "spiece.model"},
                                                               {"scheduler", "scheduler_config.json"}};
 
+constexpr const char* kCheckpoint = "LTX-Video checkpoint in one file (transformer and VAE)";
+
+// The release of a checkpoint, or what keeps it from being used.
+void describe_release(const std::string& path, json& j) {
+  try {
+    const ModelSpec spec = load_model_spec({.model = path});
+    j["release"] = spec.release;
+    if (!spec.remarks.empty()) j["remarks"] = spec.remarks;
+  } catch (const Error& error) {
+    j["problem"] = error.what();
+  }
+}
+
 json describe_tensors(const TensorSource& source) {
   json j;
   uint64_t bytes = 0;
@@ -47,10 +60,10 @@ std::string kind_of(const TensorSource& source) {
   if (has("audio_")) return "an LTX-2 checkpoint (not supported; LTX-Video 0.9.x is)";
   if (has(".lora_")) return "LoRA";
   const bool transformer = has("patchify_proj") || has("proj_in"), vae = has("per_channel_statistics") || has("latents_mean");
-  if (transformer && vae) return "LTX-Video checkpoint in one file (transformer and VAE)";
+  if (transformer && vae) return kCheckpoint;
   if (transformer) return "LTX-Video transformer";
   if (vae) return "LTX-Video VAE";
-  if (has("SelfAttention.relative_attention_bias")) return "T5 text encoder";
+  if (has("SelfAttention.relative_attention_bias") || has("attn_rel_b")) return "T5 text encoder";
   if (source.find("frames")) return "frames";
   if (source.find("latents")) return "latents";
   if (source.find("prompt_embeds")) return "prompt embeddings";
@@ -86,11 +99,12 @@ std::string inspect(const std::string& path) {
   if (!fs::exists(path)) return inspect(bundled_model_folder(path));
   if (fs::is_directory(path)) {
     j.update(describe_folder(path));
-  } else if (path.ends_with(".safetensors") || path.ends_with(".json")) {
+  } else if (path.ends_with(".safetensors") || path.ends_with(".gguf") || path.ends_with(".json")) {
     const auto source = open_tensors(path);
     j["kind"] = kind_of(*source);
     j.update(describe_tensors(*source));
     if (!source->metadata().empty()) j["metadata"] = source->metadata();
+    if (j["kind"] == kCheckpoint) describe_release(path, j);
   } else {
     const auto clip = media::read_clip(path);
     j["kind"] = clip.frames == 1 ? "image" : "video";

@@ -1,8 +1,11 @@
 #include "pipeline/model_spec.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "diffusion/schedule.h"
+#include "pipeline/release.h"
 #include "pipeline/spec_files.h"
 #include "vae/config_object.h"
 #include "vae/vae_config_json.h"
@@ -74,6 +77,7 @@ void read_text_parts(ModelSpec& spec, const ModelParts& parts) {
     spec.text = t5_config_from_transformers(config, where);
   } else {
     spec.text = t5_config_from_tensors(*open_tensors(path));
+    spec.text_files.names = t5_names();
   }
   LTXV_REQUIRE(BadWeights, spec.transformer.caption_channels == spec.text.width, spec.transformer_files.path,
                ": a transformer of caption width ", spec.transformer.caption_channels, " does not fit the text encoder's ",
@@ -85,43 +89,192 @@ void read_text_parts(ModelSpec& spec, const ModelParts& parts) {
   LTXV_REQUIRE(IoError, fs::is_regular_file(spec.tokenizer_path), spec.tokenizer_path, ": no such file; --tokenizer names another");
 }
 
-ModelSpec load_folder_spec(const ModelParts& parts) {
-  const std::string& model = parts.model;
-  ModelSpec spec;
-  spec.name = fs::path(model).lexically_normal().filename().string();
-  if (spec.name.empty() || spec.name == ".") spec.name = fs::absolute(model).parent_path().filename().string();
-  const auto pipeline = pipeline_class(model);
+void refuse_other_families(const TensorSource& file) {
+  for (const TensorEntry& entry : file.entries())
+    LTXV_REQUIRE(Unsupported, entry.name.find("audio_") == std::string::npos, file.path(), ": tensor \"", entry.name,
+                 "\" belongs to an LTX-2 model; LTX-Video 0.9.x is supported");
+}
 
-  std::string where;
-  bool states_causal = false;
-  spec.transformer_files = {part_path(parts.transformer, model, "transformer"), diffusers_transformer_names()};
-  const auto transformer_json = part_config(spec.transformer_files.path, &where);
-  spec.transformer = transformer_config_from_diffusers(transformer_json, where, &states_causal);
+// Where a component is: a folder with config.json and weights, or a file, opened.
+struct Place {
+  explicit Place(std::string where) : path(std::move(where)), file(fs::is_directory(path) ? nullptr : open_tensors(path)) {}
+  std::string path;
+  std::shared_ptr<const TensorSource> file;
 
-  spec.vae_files.path = part_path(parts.vae, model, "vae");
-  const auto vae_json = part_config(spec.vae_files.path, &where);
-  spec.vae = vae_config_from_diffusers(vae_json, where).config;
-  spec.vae_encoder_names = vae_config_from_diffusers(vae_json, where, VaeParts::encoder).names;
-  spec.vae_decoder_names = vae_config_from_diffusers(vae_json, where, VaeParts::decoder).names;
-
-  if (pipeline == kConditionPipeline) {
-    spec.schedule.kind = ScheduleSpec::Kind::linear_quadratic;
-  } else {
-    const auto path = (fs::path(model) / "scheduler" / "scheduler_config.json").string();
-    spec.schedule = schedule_from_diffusers(read_json_file(path), path);
+  json embedded() const { return file ? embedded_config(*file) : json::object(); }
+  bool has_diffusers_names() const { return !file || file->find("proj_in.weight") || file->find("latents_mean"); }
+  /// The config.json of the folder, or the one beside a file out of such a folder.
+  std::optional<json> diffusers_config(std::string* where) const {
+    if (!file) return part_config(path, where);
+    *where = (fs::path(path).parent_path() / "config.json").string();
+    return has_diffusers_names() && fs::exists(*where) ? std::optional(read_json_file(*where)) : std::nullopt;
   }
-  apply_builtin_spec(spec, states_causal);
-  apply_own_description(spec, model);
-  return spec;
+};
+
+struct DescribedTransformer {
+  TransformerConfig config;
+  bool states_causal = false;
+};
+
+// What a transformer's folder or file says about itself.
+std::optional<DescribedTransformer> describe_transformer(const Place& place) {
+  DescribedTransformer out;
+  std::string where;
+  if (const json config = place.embedded(); config.contains("transformer")) {
+    out.config = transformer_config_from_original(config.at("transformer"), place.path + ": transformer", &out.states_causal);
+  } else if (const auto beside = place.diffusers_config(&where)) {
+    out.config = transformer_config_from_diffusers(*beside, where, &out.states_causal);
+  } else {
+    return std::nullopt;
+  }
+  return out;
+}
+
+// The same of a VAE; sets the names of its tensors in any case.
+std::optional<VaeConfig> describe_vae(const Place& place, ModelSpec& spec) {
+  std::string where;
+  spec.vae_files.path = place.path;
+  if (const auto config = place.diffusers_config(&where)) {
+    spec.vae_encoder_names = vae_config_from_diffusers(*config, where, VaeParts::encoder).names;
+    spec.vae_decoder_names = vae_config_from_diffusers(*config, where, VaeParts::decoder).names;
+    return vae_config_from_diffusers(*config, where).config;
+  }
+  spec.vae_encoder_names = original_vae_names(VaeParts::encoder);
+  spec.vae_decoder_names = original_vae_names(VaeParts::decoder);
+  const json config = place.embedded();
+  return config.contains("vae") ? std::optional(vae_config_from_original(config.at("vae"), place.path + ": vae")) : std::nullopt;
+}
+
+// The schedule the model states, if it does, and the noise levels a distilled one was trained for.
+struct StatedSampling {
+  std::optional<ScheduleSpec> schedule;
+  std::vector<double> sigmas;
+};
+
+StatedSampling stated_sampling(const std::string& model, std::initializer_list<const Place*> places) {
+  StatedSampling out;
+  if (fs::is_directory(model)) {
+    if (pipeline_class(model) == kConditionPipeline) {
+      out.schedule.emplace().kind = ScheduleSpec::Kind::linear_quadratic;
+    } else {
+      const auto path = (fs::path(model) / "scheduler" / "scheduler_config.json").string();
+      out.schedule = schedule_from_diffusers(read_json_file(path), path);
+    }
+  }
+  for (const Place* place : places) {
+    const json config = place->embedded();
+    if (!out.schedule && config.contains("scheduler"))
+      out.schedule = schedule_from_original(config.at("scheduler"), place->path + ": scheduler");
+    const auto list = config.find("allowed_inference_steps");
+    if (!out.sigmas.empty() || list == config.end() || !list->is_array()) continue;
+    for (const auto& sigma : *list) out.sigmas.push_back(sigma.is_number() ? sigma.get<double>() : -1);
+    check_sigmas(out.sigmas);
+  }
+  return out;
+}
+
+// A release describes files of its own size; another one needs a description of its own.
+void require_fit(const TensorSource& file, const KeyMap& names, const char* tensor, int64_t axis, int64_t size, const std::string& release) {
+  for (const TensorEntry& entry : file.entries()) {
+    if (names.apply(entry.name) != tensor) continue;
+    LTXV_REQUIRE(Unsupported, static_cast<int64_t>(entry.shape.size()) > axis && entry.shape[axis] == size, file.path(), ": tensor \"",
+                 entry.name, "\" has ", entry.shape.empty() ? 0 : entry.shape[0], " rows where release ", release, " has ", size,
+                 ", and the file has no description of its own; --release takes another name, or a .json file");
+    return;
+  }
+  throw BadWeights(text(file.path(), ": tensor \"", tensor, "\" is missing"));
+}
+
+// Most of a transformer's weights are fp8.
+bool is_fp8(const TensorSource& file) {
+  uint64_t fp8 = 0, all = 0;
+  for (const TensorEntry& entry : file.entries()) {
+    all += entry.byte_count;
+    if (entry.type == StoredType::f8_e4m3 || entry.type == StoredType::f8_e5m2) fp8 += entry.byte_count;
+  }
+  return fp8 > all / 2;
+}
+
+void read_components(ModelSpec& spec, const ModelParts& parts) {
+  const std::string& model = parts.model;
+  const bool folder = fs::is_directory(model);
+  if (folder) pipeline_class(model);  // refuses other families before anything is missed
+  const Place transformer(folder || !parts.transformer.empty() ? part_path(parts.transformer, model, "transformer") : model);
+  const Place vae(folder || !parts.vae.empty() ? part_path(parts.vae, model, "vae") : model);
+  if (transformer.file) refuse_other_families(*transformer.file);
+
+  auto described = describe_transformer(transformer);
+  auto vae_config = describe_vae(vae, spec);
+  const auto sampling = stated_sampling(model, {&transformer, &vae});
+  spec.transformer_files = {transformer.path,
+                            transformer.has_diffusers_names() ? diffusers_transformer_names() : original_transformer_names()};
+
+  ReleaseFacts facts;
+  facts.name = text(spec.name, " ", fs::path(transformer.path).stem().string());
+  facts.distilled = !sampling.sigmas.empty() || facts.name.find("distilled") != std::string::npos;
+  if (transformer.file) {
+    read_transformer_facts(*transformer.file, spec.transformer_files.names, facts);
+  } else {
+    facts.transformer_width = described->config.width();
+    facts.layer_count = described->config.layer_count;
+  }
+  // A transformer given apart without a description is usually one of the model's own shape, with other weights.
+  if (!described && !parts.transformer.empty() && parts.release.empty()) {
+    const auto own = describe_transformer(Place(folder ? part_path("", model, "transformer") : model));
+    if (own && own->config.width() == facts.transformer_width && own->config.layer_count == facts.layer_count) described = own;
+  }
+  if (vae.file) read_vae_facts(*vae.file, spec, facts);
+  if (vae_config) read_vae_facts(*vae_config, facts);
+
+  const json release = parts.release.empty() ? release_matching(facts, transformer.path) : release_named(parts.release);
+  const auto name = release.value("name", "");
+  const auto from_release = [&](const char* part) {
+    LTXV_REQUIRE(Unsupported, release.contains(part), transformer.path, ": has no description of its own, and release ", name, " has no \"", part,
+                 "\"; --release takes another name, or a .json file");
+    return release.at(part);
+  };
+  if (!described && parts.release.empty()) {
+    spec.remarks.push_back(text(transformer.path, ": does not describe itself; by names and shapes it is taken for ", name,
+                                " (--release names another)"));
+  }
+  if (transformer.file && is_fp8(*transformer.file) && release.contains("fp8_remark"))
+    spec.remarks.push_back(text(transformer.path, ": ", release.at("fp8_remark").get<std::string>()));
+  if (!described) {
+    described.emplace().config =
+        transformer_config_from_original(from_release("transformer"), name + ": transformer", &described->states_causal);
+    require_fit(*transformer.file, spec.transformer_files.names, "patchify_proj.weight", 0, described->config.width(), name);
+    LTXV_REQUIRE(Unsupported, facts.layer_count == described->config.layer_count, transformer.path, ": has ", facts.layer_count,
+                 " blocks where release ", name, " has ", described->config.layer_count);
+  }
+  if (!vae_config) {
+    vae_config = vae_config_from_original(from_release("vae"), name + ": vae");
+    require_fit(*vae.file, spec.vae_decoder_names, "decoder.conv_in.conv.weight", 0, vae_config->decoder_width, name);
+  }
+  spec.transformer = described->config;
+  spec.vae = *vae_config;
+  spec.schedule = sampling.schedule ? *sampling.schedule : schedule_from_original(from_release("scheduler"), name + ": scheduler");
+  apply_release(release, spec, described->states_causal);
+  // A checkpoint's own list wins over what is known of its release; such a model needs no guidance.
+  if (!sampling.sigmas.empty()) {
+    spec.presets.front().guidance_scale = 1;
+    spec.presets.front().sigmas = sampling.sigmas;
+  }
+}
+
+std::string name_of(const std::string& model) {
+  if (!fs::is_directory(model)) return fs::path(model).stem().string();
+  const auto name = fs::path(model).lexically_normal().filename().string();
+  return name.empty() || name == "." ? fs::absolute(model).parent_path().filename().string() : name;
 }
 
 }  // namespace
 
 ModelSpec load_model_spec(const ModelParts& parts) {
   LTXV_REQUIRE(IoError, fs::exists(parts.model), parts.model, ": no such file or folder");
-  LTXV_REQUIRE(Unsupported, fs::is_directory(parts.model) || (parts.transformer.empty() && parts.vae.empty()), parts.model,
-               ": --transformer and --vae replace parts of a diffusers-layout folder, not of a single file");
-  ModelSpec spec = fs::is_directory(parts.model) ? load_folder_spec(parts) : load_single_file_spec(parts);
+  ModelSpec spec;
+  spec.name = name_of(parts.model);
+  read_components(spec, parts);
+  if (fs::is_directory(parts.model)) apply_own_description(spec, parts.model);
   LTXV_REQUIRE(BadWeights, spec.transformer.in_channels == spec.vae.latent_channels, spec.transformer_files.path, ": a transformer of ",
                spec.transformer.in_channels, " latent channels does not fit the VAE's ", spec.vae.latent_channels, " (",
                spec.vae_files.path, ")");

@@ -45,7 +45,7 @@ struct ComponentFiles {
 
 struct ModelSpec {
   std::string name;     ///< "shapes", or the folder's name
-  std::string release;  ///< best guess: key of the built-in spec that matched
+  std::string release;  ///< the release asked for, else the one that matched
   T5Config text;
   TransformerConfig transformer;
   VaeConfig vae;
@@ -53,15 +53,18 @@ struct ModelSpec {
   std::vector<Preset> presets;  ///< the first is the default
   ComponentFiles text_files, transformer_files, vae_files;  ///< the VAE's names are the two maps below
   KeyMap vae_encoder_names, vae_decoder_names;              ///< each drops the other half
+  std::vector<std::string> remarks;                         ///< what a user should know of these files; logged with every run
   std::string tokenizer_path;
 
   const Preset& preset(const std::string& name) const;  ///< "" = default. Errors: InvalidArgument listing the names.
 };
 
-/// Reads a diffusers-layout folder. Parts given apart replace the folder's. Errors: IoError, BadWeights (malformed or inconsistent
-/// config), Unsupported (a value or class this library does not implement; an LTX-2 model says so).
+/// Reads a diffusers-layout folder or an original checkpoint (safetensors or GGUF, whole or a transformer alone). Parts given apart
+/// replace the model's. What the files do not say about themselves comes from `release` (a built-in name or a .json file), or from
+/// the release their names and shapes match. Errors: IoError, BadWeights (malformed or inconsistent config), Unsupported (a value or
+/// class this library does not implement; an LTX-2 model says so), InvalidArgument (an unknown release).
 struct ModelParts {
-  std::string model, text_encoder, tokenizer, vae, transformer;
+  std::string model, text_encoder, tokenizer, vae, transformer, release;
 };
 ModelSpec load_model_spec(const ModelParts& parts);
 

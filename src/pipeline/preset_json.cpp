@@ -1,9 +1,7 @@
-// Presets, and the built-in specs that complete a model's own description.
-#include <algorithm>
+// Presets as JSON: a model's own, and those of the releases.
 #include <nlohmann/json.hpp>
 
 #include "diffusion/schedule.h"
-#include "pipeline/builtin_specs.h"
 #include "pipeline/spec_files.h"
 #include "vae/config_object.h"
 
@@ -39,32 +37,6 @@ Preset preset_from_json(const json& value, const std::string& where, Preset base
   object.finish();
   LTXV_REQUIRE(BadWeights, p.frames_per_second > 0, where, ": frame_rate ", p.frames_per_second, " is not positive");
   return p;
-}
-
-namespace {
-
-bool space_to_depth_encoder(const VaeConfig& vae) {
-  return std::any_of(vae.encoder_blocks.begin(), vae.encoder_blocks.end(),
-                     [](const VaeBlock& b) { return b.kind.ends_with("_res"); });
-}
-
-bool matches(const json& rule, const VaeConfig& vae) {
-  return rule.value("timestep_conditioning", vae.timestep_conditioning) == vae.timestep_conditioning &&
-         rule.value("space_to_depth_encoder", space_to_depth_encoder(vae)) == space_to_depth_encoder(vae);
-}
-
-}  // namespace
-
-void apply_builtin_spec(ModelSpec& spec, bool states_causal) {
-  for (const auto content : builtin_spec_texts()) {
-    const auto builtin = json::parse(content);
-    if (!matches(builtin.at("match"), spec.vae)) continue;
-    spec.release = builtin.at("name").get<std::string>();
-    if (!states_causal) spec.transformer.causal_positions = builtin.at("causal_temporal_positioning").get<bool>();
-    for (const auto& preset : builtin.at("presets")) spec.presets.push_back(preset_from_json(preset, spec.release, {}));
-    return;
-  }
-  throw Unsupported(text(spec.vae_files.path, ": this VAE belongs to no release this library knows"));
 }
 
 }  // namespace ltxv

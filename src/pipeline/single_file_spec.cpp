@@ -1,30 +1,28 @@
-// Original single-file checkpoints: transformer and VAE in one safetensors file, described by the JSON in its metadata.
-#include <filesystem>
+// Original checkpoints: transformer and VAE in one file or alone, described by the JSON in their metadata where it is there.
 #include <nlohmann/json.hpp>
 
-#include "diffusion/schedule.h"
 #include "pipeline/spec_files.h"
 #include "vae/config_object.h"
-#include "vae/vae_config_json.h"
 #include "weights/tensor_source.h"
 
 namespace ltxv {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 
 // Prefixes under which tools save the transformer; the rest of the name is canonical.
 constexpr const char* kTransformerPrefixes[] = {"model.diffusion_model", "diffusion_model"};
+// What else lies in such files: VAE and text encoder, with and without prefixes.
+constexpr const char* kOtherParts[] = {"vae.", "first_stage_model.", "encoder.", "decoder.", "per_channel_statistics.",
+                                       "text_encoders.", "cond_stage_model."};
+
+}  // namespace
 
 json embedded_config(const TensorSource& file) {
   const auto entry = file.metadata().find("config");
-  LTXV_REQUIRE(Unsupported, entry != file.metadata().end(), file.path(),
-               ": no \"config\" in its metadata; a checkpoint without its own description cannot be read yet");
+  if (entry == file.metadata().end()) return json::object();
   auto config = json::parse(entry->second, nullptr, /*allow_exceptions=*/false);
   LTXV_REQUIRE(BadWeights, config.is_object(), file.path(), ": the \"config\" in its metadata is not a JSON object");
-  for (const char* part : {"transformer", "vae", "scheduler"})
-    LTXV_REQUIRE(BadWeights, config.contains(part), file.path(), ": the \"config\" in its metadata has no \"", part, "\"");
   return config;
 }
 
@@ -48,8 +46,6 @@ ScheduleSpec schedule_from_original(const json& config, const std::string& where
   object.finish();
   return s;
 }
-
-}  // namespace
 
 TransformerConfig transformer_config_from_original(const json& config, const std::string& where, bool* states_causal) {
   ConfigObject object(config, where);
@@ -81,66 +77,9 @@ TransformerConfig transformer_config_from_original(const json& config, const std
 
 KeyMap original_transformer_names() {
   KeyMap names;
-  names.drop("vae.").drop("text_encoders.");
+  for (const char* part : kOtherParts) names.drop(part);
   for (const char* prefix : kTransformerPrefixes) names.prefix(prefix, "");
   return names;
-}
-
-T5Config t5_config_from_tensors(const TensorSource& file) {
-  const auto shape = [&](const std::string& name, size_t axes) {
-    const TensorEntry* entry = file.find(name);
-    LTXV_REQUIRE(BadWeights, entry != nullptr, file.path(), ": not a T5 encoder: tensor \"", name, "\" is missing");
-    LTXV_REQUIRE(BadWeights, entry->shape.size() == axes, file.path(), ": tensor \"", name, "\" has ", entry->shape.size(), " axes, not ",
-                 axes);
-    return entry->shape;
-  };
-  const std::string first = "encoder.block.0.layer.";
-  const auto embedding = shape(file.find("shared.weight") ? "shared.weight" : "encoder.embed_tokens.weight", 2);
-  const auto bias = shape(first + "0.SelfAttention.relative_attention_bias.weight", 2);
-  T5Config c;
-  c.vocabulary = embedding[0];
-  c.width = embedding[1];
-  c.bucket_count = bias[0];
-  c.head_count = bias[1];
-  const int64_t inner = shape(first + "0.SelfAttention.q.weight", 2)[0];
-  LTXV_REQUIRE(BadWeights, c.head_count > 0 && inner % c.head_count == 0, file.path(), ": ", c.head_count, " heads do not divide width ",
-               inner);
-  c.head_width = inner / c.head_count;
-  c.feed_forward_width = shape(first + "1.DenseReluDense.wi_0.weight", 2)[0];
-  c.layer_count = 0;
-  while (file.find(text("encoder.block.", c.layer_count, ".layer.0.layer_norm.weight"))) ++c.layer_count;
-  LTXV_REQUIRE(BadWeights, c.layer_count > 0 && c.bucket_count >= 4 && c.bucket_count % 4 == 0, file.path(), ": not a T5 encoder");
-  return c;
-}
-
-ModelSpec load_single_file_spec(const ModelParts& parts) {
-  const auto file = open_tensors(parts.model);
-  for (const TensorEntry& entry : file->entries())
-    LTXV_REQUIRE(Unsupported, entry.name.find("audio_") == std::string::npos, parts.model, ": tensor \"", entry.name,
-                 "\" belongs to an LTX-2 model; LTX-Video 0.9.x is supported");
-  const json config = embedded_config(*file);
-
-  ModelSpec spec;
-  spec.name = fs::path(parts.model).stem().string();
-  bool states_causal = false;
-  spec.transformer_files = {parts.model, original_transformer_names()};
-  spec.transformer = transformer_config_from_original(config.at("transformer"), parts.model + ": transformer", &states_causal);
-  spec.vae_files.path = parts.model;
-  spec.vae = vae_config_from_original(config.at("vae"), parts.model + ": vae");
-  spec.vae_encoder_names = original_vae_names(VaeParts::encoder);
-  spec.vae_decoder_names = original_vae_names(VaeParts::decoder);
-  spec.schedule = schedule_from_original(config.at("scheduler"), parts.model + ": scheduler");
-  apply_builtin_spec(spec, states_causal);
-  // A distilled checkpoint lists the only noise levels it was trained for, and needs no guidance.
-  if (config.contains("allowed_inference_steps") && config.at("allowed_inference_steps").is_array()) {
-    Preset distilled = spec.presets.front();
-    distilled.guidance_scale = 1;
-    distilled.sigmas.clear();
-    for (const auto& sigma : config.at("allowed_inference_steps")) distilled.sigmas.push_back(sigma.is_number() ? sigma.get<double>() : -1);
-    check_sigmas(distilled.sigmas);
-    spec.presets = {distilled};
-  }
-  return spec;
 }
 
 }  // namespace ltxv

@@ -26,14 +26,18 @@ KeyMap diffusers_transformer_spelling();
 
 /// The "transformer" object of a single-file checkpoint's metadata. Errors: as above.
 TransformerConfig transformer_config_from_original(const nlohmann::json& config, const std::string& where, bool* states_causal);
+/// Its "scheduler" object. Errors: as above.
+ScheduleSpec schedule_from_original(const nlohmann::json& config, const std::string& where);
+/// The JSON in a file's metadata: "transformer", "vae", "scheduler" and "allowed_inference_steps", each of which may be absent; an
+/// empty object when there is none. Errors: BadWeights.
+nlohmann::json embedded_config(const TensorSource& file);
 /// Canonical names out of a single file, with or without the prefixes tools write; other components' tensors are dropped.
 KeyMap original_transformer_names();
 
-/// Everything but the text parts of a single-file checkpoint, from the JSON in its metadata. Errors: as above.
-ModelSpec load_single_file_spec(const ModelParts& parts);
-
 /// A T5 encoder saved as one file has no config: its numbers follow from the shapes. Errors: BadWeights naming the tensor.
 T5Config t5_config_from_tensors(const TensorSource& file);
+/// Canonical names (those of transformers) out of one file, in any spelling tools write, llama.cpp's included.
+KeyMap t5_names();
 
 /// text_encoder/config.json. Errors: as above.
 T5Config t5_config_from_transformers(const nlohmann::json& config, const std::string& where);
@@ -43,8 +47,5 @@ ScheduleSpec schedule_from_diffusers(const nlohmann::json& config, const std::st
 
 /// One entry of a "presets" list, on top of `base`. Errors: as above.
 Preset preset_from_json(const nlohmann::json& json, const std::string& where, Preset base);
-
-/// Release name, presets and, unless the model states it itself, the coordinate rule, from the built-in specs by fingerprint.
-void apply_builtin_spec(ModelSpec& spec, bool states_causal);
 
 }  // namespace ltxv

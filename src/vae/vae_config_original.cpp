@@ -125,15 +125,19 @@ VaeConfig vae_config_from_original(const nlohmann::json& vae, const std::string&
 
 KeyMap original_vae_names(VaeParts parts) {
   KeyMap names;
-  names.drop("model.diffusion_model");
-  for (const std::string prefix : {"vae.", ""}) {
+  // The other components, with and without the prefixes that tools write.
+  for (const char* other : {"model.diffusion_model", "diffusion_model", "text_encoders.", "cond_stage_model.", "patchify_proj",
+                            "adaln_single", "caption_projection", "transformer_blocks", "scale_shift_table", "proj_out"}) {
+    names.drop(other);
+  }
+  for (const std::string prefix : {"vae.", "first_stage_model.", ""}) {
     for (const char* unused : {"channel", "mean-of-stds", "mean-of-stds_over_std-of-means"}) {
       names.drop(prefix + "per_channel_statistics." + unused);
     }
     if (parts == VaeParts::encoder) names.drop(prefix + "decoder");
     if (parts == VaeParts::decoder) names.drop(prefix + "encoder");
   }
-  names.prefix("vae", "");
+  names.prefix("vae", "").prefix("first_stage_model", "");
   return names;
 }
 

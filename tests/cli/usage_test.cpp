@@ -78,6 +78,7 @@ TEST(CliHelp, NamesEveryOptionOfTheContract) {
                                    "--tokenizer",
                                    "--vae",
                                    "--transformer",
+                                   "--release",
                                    "-q, --quiet",
                                    "--json"}) {
     EXPECT_NE(help.find("  " + option + " "), std::string::npos) << option;
