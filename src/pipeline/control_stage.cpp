@@ -42,10 +42,7 @@ void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunM
 void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, StartState& start, NoiseSource& noise,
                  const PlacementPlan& plan, RunContext& run) {
   if (!media.control.defined()) return;
-  run.report(Stage::encode, 0, 1);
-  const auto latents = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.control, run);
-  engine.weights.stage_done(Component::vae_encoder, plan);
-  run.report(Stage::encode, 1, 1);
+  const auto latents = encode_media(engine, media.control, plan, run);
   add_reference(start,
                 {.latents = latents, .downscale = media.control_downscale, .strength = resolved.request.control_strength},
                 engine.spec.vae.compression, frame_rule(resolved, engine.spec), noise);

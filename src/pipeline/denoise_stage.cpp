@@ -27,18 +27,26 @@ SkipMode skip_mode_of(const std::string& name) {
 
 }  // namespace
 
-at::Tensor guided_velocity(const Transformer& transformer, const PromptPair& prompts, const RopeTable& rope, const Sample& sample,
-                           const ResolvedRequest& resolved, const RunContext& run) {
-  const StepGuidance& step = resolved.guidance[sample.step];
-  const GuidanceSettings guidance = settings_of(step, resolved.request);
-  const Perturbation perturbation{step.skip_blocks, skip_mode_of(resolved.request.stg_mode)};
+Predictor::Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const Prompts& prompts, const ResolvedRequest& resolved,
+                     const PlacementPlan& plan)
+    : resolved_(resolved),
+      transformer_(engine.weights.transformer(plan.type(Component::transformer), resolved.request.loras)),
+      rope_(make_rope_table(to_positions(coordinates, resolved.request.frames_per_second), transformer_->config())),
+      positive_(transformer_->prepare_prompt(prompts.positive.embeds, prompts.positive.mask)) {
+  if (prompts.negative.embeds.defined()) negative_ = transformer_->prepare_prompt(prompts.negative.embeds, prompts.negative.mask);
+}
+
+at::Tensor Predictor::velocity(const Sample& sample, const RunContext& run) const {
+  const StepGuidance& step = resolved_.guidance[sample.step];
+  const GuidanceSettings guidance = settings_of(step, resolved_.request);
+  const Perturbation perturbation{step.skip_blocks, skip_mode_of(resolved_.request.stg_mode)};
   std::vector<const PromptContext*> passes;
-  if (guidance.needs_negative()) passes.push_back(&prompts.negative);
-  passes.push_back(&prompts.positive);
-  if (guidance.needs_perturbed()) passes.push_back(&prompts.positive);
-  const auto out = transformer.forward({.tokens = sample.tokens,
+  if (guidance.needs_negative()) passes.push_back(&negative_);
+  passes.push_back(&positive_);
+  if (guidance.needs_perturbed()) passes.push_back(&positive_);
+  const auto out = transformer_->forward({.tokens = sample.tokens,
                                         .sigmas = sample.sigmas,
-                                        .rope = rope,
+                                        .rope = rope_,
                                         .prompts = passes,
                                         .perturbation = guidance.needs_perturbed() ? &perturbation : nullptr},
                                        run);
@@ -64,17 +72,12 @@ int64_t most_passes(const ResolvedRequest& resolved) {
 void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& coordinates, const Prompts& prompts,
                    const ResolvedRequest& resolved, NoiseSource& noise, const PlacementPlan& plan, RunContext& run) {
   const Request& r = resolved.request;
-  const auto transformer = engine.weights.transformer(plan.type(Component::transformer), resolved.request.loras);
-  const RopeTable rope = make_rope_table(to_positions(coordinates, r.frames_per_second), transformer->config());
-  const PromptContext positive = transformer->prepare_prompt(prompts.positive.embeds, prompts.positive.mask);
-  const PromptContext negative = prompts.negative.embeds.defined()
-                                     ? transformer->prepare_prompt(prompts.negative.embeds, prompts.negative.mask)
-                                     : PromptContext{};
+  const Predictor predictor(engine, coordinates, prompts, resolved, plan);
   while (!state.finished()) {
     run.report(Stage::denoise, state.step, state.step_count());
     if (state.strength.defined() && *r.image_noise_scale > 0)
       renoise_kept_tokens(state, *r.image_noise_scale, noise.draw(indexed_name("image_step", state.step), state.tokens.sizes()));
-    const auto velocity = guided_velocity(*transformer, {positive, negative}, rope, {state.tokens, token_sigmas(state), state.step}, resolved, run);
+    const auto velocity = predictor.velocity({state.tokens, token_sigmas(state), state.step}, run);
     if (r.stochastic) {
       stochastic_step(state, velocity, noise.draw(indexed_name("stochastic", state.step), state.tokens.sizes()));
     } else {

@@ -15,6 +15,12 @@ using nlohmann::json;
 
 }  // namespace
 
+void refuse_other_families(const TensorSource& source) {
+  for (const TensorEntry& entry : source.entries())
+    LTXV_REQUIRE(Unsupported, entry.name.find("audio_") == std::string::npos, entry.file, ": tensor \"", entry.name,
+                 "\" belongs to an LTX-2 model; LTX-Video 0.9.x is supported");
+}
+
 json read_json_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   LTXV_REQUIRE(IoError, file, path, ": cannot be read");

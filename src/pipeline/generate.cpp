@@ -12,12 +12,6 @@
 namespace ltxv {
 namespace {
 
-PromptEmbeds prompt_embeds(Engine::Impl& engine, const std::string& prompt, const std::string& file, int64_t max_tokens,
-                           Padding padding, const PlacementPlan& plan, const RunContext& run) {
-  if (!file.empty()) return load_prompt_embeds(file);
-  return encode_prompt(engine, prompt, max_tokens, padding, plan.type(Component::text_encoder), run);
-}
-
 uint64_t hash_of(const std::string& settings) { return std::hash<std::string>{}(settings); }
 
 }  // namespace
@@ -40,10 +34,8 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
 
   // Text.
   run.report(Stage::text, 0, 1);
-  const Padding padding = r.text_padding == TextPadding::attended ? Padding::attend : Padding::drop;
-  Prompts prompts{.positive = prompt_embeds(*impl_, r.prompt, r.prompt_embeds_path, r.max_text_tokens, padding, plan, run), .negative = {}};
-  if (needs_negative(resolved))
-    prompts.negative = prompt_embeds(*impl_, *r.negative_prompt, r.negative_prompt_embeds_path, r.max_text_tokens, padding, plan, run);
+  Prompts prompts{.positive = prompt_embeds(*impl_, r.prompt, r.prompt_embeds_path, r, plan, run), .negative = {}};
+  if (needs_negative(resolved)) prompts.negative = prompt_embeds(*impl_, *r.negative_prompt, r.negative_prompt_embeds_path, r, plan, run);
   impl_->weights.stage_done(Component::text_encoder, plan);
   run.report(Stage::text, 1, 1);
 

@@ -23,31 +23,16 @@ std::vector<Prompts> encode_prompts(Engine::Impl& engine, const ResolvedRequest&
                                     texts.size() - window_count, " are not used"));
     texts.resize(window_count);
   }
-  const Padding padding = r.text_padding == TextPadding::attended ? Padding::attend : Padding::drop;
-  const auto encode = [&](const std::string& prompt) {
-    return encode_prompt(engine, prompt, r.max_text_tokens, padding, plan.type(Component::text_encoder), run);
-  };
   PromptEmbeds negative;
-  if (needs_negative(resolved))
-    negative = r.negative_prompt_embeds_path.empty() ? encode(*r.negative_prompt) : load_prompt_embeds(r.negative_prompt_embeds_path);
+  if (needs_negative(resolved)) negative = prompt_embeds(engine, *r.negative_prompt, r.negative_prompt_embeds_path, r, plan, run);
   std::vector<Prompts> prompts;
   for (const std::string& prompt : texts) {
     run.report(Stage::text, static_cast<int64_t>(prompts.size()), static_cast<int64_t>(texts.size()));
-    prompts.push_back({encode(prompt), negative});
+    prompts.push_back({prompt_embeds(engine, prompt, "", r, plan, run), negative});
   }
   engine.weights.stage_done(Component::text_encoder, plan);
   run.report(Stage::text, static_cast<int64_t>(texts.size()), static_cast<int64_t>(texts.size()));
   return prompts;
-}
-
-// The image that the video starts from, as one latent; undefined without.
-at::Tensor encode_first_image(Engine::Impl& engine, const RunMedia& media, const PlacementPlan& plan, RunContext& run) {
-  if (media.conditions.empty()) return {};
-  run.report(Stage::encode, 0, 1);
-  const auto latents = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.conditions[0], run);
-  engine.weights.stage_done(Component::vae_encoder, plan);
-  run.report(Stage::encode, 1, 1);
-  return latents;
 }
 
 struct WindowRun {
@@ -60,12 +45,7 @@ struct WindowRun {
 at::Tensor sample_window(Engine::Impl& engine, const WindowRun& w, const ResolvedRequest& resolved, NoiseSource& noise,
                          const PlacementPlan& plan, RunContext& run) {
   const Request& r = resolved.request;
-  const auto transformer = engine.weights.transformer(plan.type(Component::transformer), r.loras);
-  const RopeTable rope = make_rope_table(to_positions(w.window.coordinates, r.frames_per_second), transformer->config());
-  const PromptContext positive = transformer->prepare_prompt(w.prompts.positive.embeds, w.prompts.positive.mask);
-  const PromptContext negative = w.prompts.negative.embeds.defined()
-                                     ? transformer->prepare_prompt(w.prompts.negative.embeds, w.prompts.negative.mask)
-                                     : PromptContext{};
+  const Predictor predictor(engine, w.window.coordinates, w.prompts, resolved, plan);
   const std::string name = indexed_name("window", w.index);
   const LatentShape& shape = w.window.shape;
   const int64_t channels = w.window.clean.size(2);
@@ -79,7 +59,7 @@ at::Tensor sample_window(Engine::Impl& engine, const WindowRun& w, const Resolve
     const auto sigma = static_cast<float>(resolved.sigmas[i]);
     const float next = i + 1 < step_count ? static_cast<float>(resolved.sigmas[i + 1]) : 0.0f;
     const auto levels = (w.window.freedom * sigma).flatten();
-    const auto velocity = guided_velocity(*transformer, {positive, negative}, rope, {x, levels, i}, resolved, run);
+    const auto velocity = predictor.velocity({x, levels, i}, run);
     const auto fresh = next > 0 && *r.window.eta > 0 ? noise.draw(indexed_name(name + "_stochastic", i), x.sizes()) : at::Tensor();
     // Blended before and after the step, but behind the model: the reference's order, which the soft tokens depend on.
     x = blend_kept(ancestral_step(blend_kept(x, w.window), velocity, sigma, next, *r.window.eta, fresh), w.window);
@@ -126,7 +106,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
   GenerateResult result{.resolved = resolved, .metadata_json = to_json(resolved, spec)};
 
   const auto prompts = encode_prompts(engine, resolved, windows.size(), plan, run);
-  const auto image = encode_first_image(engine, media, plan, run);
+  const auto image = media.conditions.empty() ? at::Tensor() : encode_media(engine, media.conditions[0], plan, run);
   const double image_strength = r.conditions.empty() ? 0 : r.conditions[0].strength;
 
   const bool from_file = !r.noise_path.empty(), keep_draws = !r.save_noise_path.empty();

@@ -89,12 +89,6 @@ void read_text_parts(ModelSpec& spec, const ModelParts& parts) {
   LTXV_REQUIRE(IoError, fs::is_regular_file(spec.tokenizer_path), spec.tokenizer_path, ": no such file; --tokenizer names another");
 }
 
-void refuse_other_families(const TensorSource& file) {
-  for (const TensorEntry& entry : file.entries())
-    LTXV_REQUIRE(Unsupported, entry.name.find("audio_") == std::string::npos, file.path(), ": tensor \"", entry.name,
-                 "\" belongs to an LTX-2 model; LTX-Video 0.9.x is supported");
-}
-
 // Where a component is: a folder with config.json and weights, or a file, opened.
 struct Place {
   explicit Place(std::string where) : path(std::move(where)), file(fs::is_directory(path) ? nullptr : open_tensors(path)) {}

@@ -10,6 +10,9 @@ namespace ltxv {
 
 class ConfigObject;
 
+/// Errors: Unsupported naming the tensor, when the file is a transformer of LTX-2.
+void refuse_other_families(const TensorSource& source);
+
 /// A JSON file of at most 4 MiB. Errors: IoError, BadWeights (malformed, nested too deeply).
 nlohmann::json read_json_file(const std::string& path);
 

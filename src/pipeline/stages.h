@@ -1,5 +1,6 @@
 #pragma once
 // The stages between the text encoder and the decoder; generate() calls them in order.
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,14 @@ void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const Ru
 StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, NoiseSource& noise,
                        const PlacementPlan& plan, RunContext& run);
 
+/// Embeddings from the file, or where `file` is empty of the prompt, with the request's text settings.
+/// Errors: as encode_prompt and load_prompt_embeds.
+PromptEmbeds prompt_embeds(Engine::Impl& engine, const std::string& prompt, const std::string& file, const Request& request,
+                           const PlacementPlan& plan, const RunContext& run);
+
+/// Latents of one picture or clip, as a stage of its own: reports, and lets go of the encoder.
+at::Tensor encode_media(Engine::Impl& engine, const at::Tensor& pixels, const PlacementPlan& plan, RunContext& run);
+
 /// True when some step makes a pass with the negative prompt.
 bool needs_negative(const ResolvedRequest& resolved);
 /// Predictions of the step that makes most of them.
@@ -53,12 +62,20 @@ struct Sample {
   const at::Tensor &tokens, &sigmas;
   int64_t step = 0;
 };
-struct PromptPair {
-  const PromptContext &positive, &negative;
+/// The transformer with everything that stays the same over the steps of a run. Shapes: coordinates i64 [3,N].
+class Predictor {
+ public:
+  Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const Prompts& prompts, const ResolvedRequest& resolved,
+            const PlacementPlan& plan);
+  /// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them.
+  at::Tensor velocity(const Sample& sample, const RunContext& run) const;
+
+ private:
+  const ResolvedRequest& resolved_;
+  std::shared_ptr<const Transformer> transformer_;
+  RopeTable rope_;
+  PromptContext positive_, negative_;
 };
-/// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them.
-at::Tensor guided_velocity(const Transformer& transformer, const PromptPair& prompts, const RopeTable& rope, const Sample& sample,
-                           const ResolvedRequest& resolved, const RunContext& run);
 
 /// Runs every step that `state` has left. Draws "image_step_00", … and "stochastic_00", ….
 /// Shapes: coordinates i64 [3,N].   Errors: NumericError naming the step, Cancelled.

@@ -79,6 +79,14 @@ RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec) {
   return media;
 }
 
+at::Tensor encode_media(Engine::Impl& engine, const at::Tensor& pixels, const PlacementPlan& plan, RunContext& run) {
+  run.report(Stage::encode, 0, 1);
+  const auto latents = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(pixels, run);
+  engine.weights.stage_done(Component::vae_encoder, plan);
+  run.report(Stage::encode, 1, 1);
+  return latents;
+}
+
 FrameRule frame_rule(const ResolvedRequest& resolved, const ModelSpec& spec) {
   const FramePositions asked = resolved.request.frame_positions;
   const bool causal = asked == FramePositions::model ? spec.transformer.causal_positions : asked == FramePositions::causal;

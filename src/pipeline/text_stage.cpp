@@ -1,4 +1,5 @@
-#include "pipeline/engine_impl.h"
+#include "pipeline/stages.h"
+#include "pipeline/tensor_files.h"
 
 namespace ltxv {
 
@@ -20,6 +21,13 @@ PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int6
     mask = mask.narrow(1, 0, real);
   }
   return {engine.weights.text_encoder(type)->forward(ids, mask, run).to(at::kFloat), mask};
+}
+
+PromptEmbeds prompt_embeds(Engine::Impl& engine, const std::string& prompt, const std::string& file, const Request& request,
+                           const PlacementPlan& plan, const RunContext& run) {
+  if (!file.empty()) return load_prompt_embeds(file);
+  const Padding padding = request.text_padding == TextPadding::attended ? Padding::attend : Padding::drop;
+  return encode_prompt(engine, prompt, request.max_text_tokens, padding, plan.type(Component::text_encoder), run);
 }
 
 }  // namespace ltxv

@@ -13,12 +13,6 @@ std::shared_ptr<const TensorSource> open_part(const std::string& path, FileAcces
   return std::filesystem::is_directory(path) ? open_component_folder(path, access) : open_tensors(path, access);
 }
 
-void refuse_other_families(const TensorSource& source) {
-  for (const TensorEntry& entry : source.entries())
-    LTXV_REQUIRE(Unsupported, entry.name.find("audio_") == std::string::npos, entry.file, ": tensor \"", entry.name,
-                 "\" belongs to an LTX-2 model; LTX-Video 0.9.x is supported");
-}
-
 // Paths, strengths, and what shows that a file is still the same one.
 std::string key_of(const std::vector<LoraItem>& loras) {
   std::string key;

@@ -104,6 +104,12 @@ std::string printable(std::string_view text_in) {
   return out;
 }
 
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string out = "[";
+  for (const int64_t size : shape) out.append(out.size() > 1 ? "," : "").append(std::to_string(size));
+  return out + "]";
+}
+
 InputFile::InputFile(const std::string& path, std::string shown) : shown_(std::move(shown)) {
   if (path.find('\0') != std::string::npos) throw IoError(text(printable(shown_), ": the path holds a zero byte"));
   do {

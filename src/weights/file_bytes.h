@@ -13,6 +13,8 @@ namespace ltxv {
 
 /// `text` fit for one line of a message: control characters as \xNN, cut after 200 bytes.
 std::string printable(std::string_view text);
+/// "[2,3]", for messages.
+std::string shape_text(const std::vector<int64_t>& shape);
 
 /// An open regular file, read-only. Not copyable; closed at the end of its life (a mapping outlives it).
 class InputFile {

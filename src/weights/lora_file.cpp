@@ -80,12 +80,6 @@ bool of_text_encoder(std::string_view name) {
   return name.starts_with("lora_te") || name.starts_with("text_encoder") || name.starts_with("base_model.model.text_encoder");
 }
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (const int64_t size : shape) out.append(out.size() > 1 ? "," : "").append(std::to_string(size));
-  return out + "]";
-}
-
 std::string named(const TensorEntry& entry) {
   return text(printable(entry.file), ": LoRA tensor '", printable(entry.name), "' ", shape_text(entry.shape));
 }

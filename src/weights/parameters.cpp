@@ -11,12 +11,6 @@
 namespace ltxv {
 namespace {
 
-std::string shape_text(at::IntArrayRef shape) {
-  std::string out = "[";
-  for (const int64_t size : shape) out.append(out.size() > 1 ? "," : "").append(std::to_string(size));
-  return out + "]";
-}
-
 bool is_floating(StoredType type) { return is_block_type(type) || at::isFloatingType(scalar_type(type)); }
 
 // Beside the weight of a layer in files of scaled fp8: both spellings of its scale; what only concerns fp8 arithmetic, which is not
@@ -64,11 +58,11 @@ at::Tensor Parameters::take(const std::string& name, at::IntArrayRef shape) { re
 Parameters::Claim Parameters::claim(const std::string& name, at::IntArrayRef shape) {
   const auto at = by_name_.find(name);
   LTXV_REQUIRE(BadWeights, at != by_name_.end(), printable(source_->path()), ": ", component_, ": tensor '",
-               printable(name), "' of shape ", shape_text(shape), " is missing");
+               printable(name), "' of shape ", shape_text(shape.vec()), " is missing");
   const TensorEntry& entry = *at->second;
   const std::string where = text(printable(entry.file), ": ", component_, ": ", named(name, entry));
   LTXV_REQUIRE(BadWeights, at::IntArrayRef(entry.shape) == shape, where, " has the shape ", shape_text(entry.shape),
-               ", ", shape_text(shape), " is needed");
+               ", ", shape_text(shape.vec()), " is needed");
   LTXV_REQUIRE(BadWeights, claimed_.insert(name).second, where, " is used twice");
   return {name, entry, where};
 }

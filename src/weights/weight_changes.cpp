@@ -9,12 +9,6 @@
 namespace ltxv {
 namespace {
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (const int64_t size : shape) out.append(out.size() > 1 ? "," : "").append(std::to_string(size));
-  return out + "]";
-}
-
 at::Tensor as_float(const TensorEntry& entry, const std::shared_ptr<const TensorSource>& source) {
   return to_tensor(entry, source).to(at::kFloat);
 }

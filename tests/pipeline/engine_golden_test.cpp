@@ -54,14 +54,7 @@ INSTANTIATE_TEST_SUITE_P(All, EngineGoldenRun,
 TEST(EngineGolden, ShiftedScheduleAndPlainCoordinatesEqualLtxPipeline) {
   const test::Golden golden("plain_pipeline");
   test::ModelCopy model;
-  model.set("model_index.json", "_class_name", "LTXPipeline")
-      .set("transformer/config.json", "causal_temporal_positioning", false);
-  model.edit("scheduler/scheduler_config.json", [](nlohmann::json& j) {
-    j["use_dynamic_shifting"] = true;
-    j["base_shift"] = 0.95, j["max_shift"] = 2.05;
-    j["base_image_seq_len"] = 1024, j["max_image_seq_len"] = 4096;
-    j["shift_terminal"] = 0.1;
-  });
+  model.shift_schedule().set("transformer/config.json", "causal_temporal_positioning", false);
   const auto engine = Engine::open({.model = model.path(), .dtype = "fp32", .thread_count = 2});
   for (const auto& [job, steps, rescale] : {std::tuple{"t2v", 4, 0.0}, {"rescale", 3, 0.7}}) {
     GoldenRun run(golden, job, test::small_request(17, steps));

@@ -149,13 +149,7 @@ TEST(Divergences, OptionsGiveWhatDiffusersDoes) {
   // with embeddings from files, by options alone.
   const test::Golden golden("plain_pipeline");
   test::ModelCopy model;
-  model.set("model_index.json", "_class_name", "LTXPipeline");
-  model.edit("scheduler/scheduler_config.json", [](nlohmann::json& j) {
-    j["use_dynamic_shifting"] = true;
-    j["base_shift"] = 0.95, j["max_shift"] = 2.05;
-    j["base_image_seq_len"] = 1024, j["max_image_seq_len"] = 4096;
-    j["shift_terminal"] = 0.1;
-  });
+  model.shift_schedule();
   const auto engine = Engine::open({.model = model.path(), .dtype = "fp32", .thread_count = 2});
   const test::TempFolder folder;
   auto r = test::small_request(17, 4);

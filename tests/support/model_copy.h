@@ -31,6 +31,16 @@ class ModelCopy {
   const ModelCopy& set(const std::string& file, const std::string& key, const nlohmann::json& value) const {
     return edit(file, [&](nlohmann::json& j) { j[key] = value; });
   }
+  /// The shifted schedule of diffusers' own pipelines, as the golden run "plain_pipeline" has it.
+  const ModelCopy& shift_schedule() const {
+    set("model_index.json", "_class_name", "LTXPipeline");
+    return edit("scheduler/scheduler_config.json", [](nlohmann::json& j) {
+      j["use_dynamic_shifting"] = true;
+      j["base_shift"] = 0.95, j["max_shift"] = 2.05;
+      j["base_image_seq_len"] = 1024, j["max_image_seq_len"] = 4096;
+      j["shift_terminal"] = 0.1;
+    });
+  }
   const ModelCopy& remove(const std::string& file) const {
     std::filesystem::remove_all(*this / file);
     return *this;
