@@ -1,8 +1,11 @@
 #include "commands.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "signals.h"
@@ -19,12 +22,12 @@ std::string read_prompt_from_stdin() {
   std::string prompt;
   char block[4096];
   while (true) {
-    const size_t count = std::fread(block, 1, sizeof block, stdin);
-    prompt.append(block, count);
-    if (interrupted()) throw cancelled();
+    if (!wait_for_input(STDIN_FILENO)) throw cancelled();
+    const ssize_t count = read(STDIN_FILENO, block, sizeof block);
+    if (count < 0) throw ltxv::error(LTXV_IO, std::string("cannot read the prompt from standard input: ") + std::strerror(errno));
     if (count == 0) break;
+    prompt.append(block, static_cast<size_t>(count));
   }
-  if (std::ferror(stdin) != 0) throw ltxv::error(LTXV_IO, "cannot read the prompt from standard input");
   while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == '\r')) prompt.pop_back();
   if (prompt.find('\0') != std::string::npos)
     throw ltxv::error(LTXV_INVALID_ARGUMENT, "the prompt on standard input holds a zero byte");

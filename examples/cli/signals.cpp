@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -51,5 +52,18 @@ void install_signal_handlers(const ltxv::cancel_token& token) {
 }
 
 bool interrupted() { return g_signals != 0; }
+
+bool wait_for_input(int descriptor) {
+  // A signal between looking and waiting would be lost: both are held back, and only ppoll lets them in.
+  sigset_t held, before;
+  sigemptyset(&held);
+  sigaddset(&held, SIGINT);
+  sigaddset(&held, SIGTERM);
+  sigprocmask(SIG_BLOCK, &held, &before);
+  pollfd input{descriptor, POLLIN, 0};
+  if (!interrupted()) ppoll(&input, 1, nullptr, &before);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  return !interrupted();
+}
 
 }  // namespace cli

@@ -13,4 +13,7 @@ void install_signal_handlers(const ltxv::cancel_token& token);
 
 bool interrupted();
 
+/// Waits until `descriptor` has something to read or has ended; false once a signal came, also one that came just before.
+bool wait_for_input(int descriptor);
+
 }  // namespace cli
