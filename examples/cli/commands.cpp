@@ -93,8 +93,6 @@ void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) 
   o.generate.prompt = o.input == "-" ? read_prompt_from_stdin() : o.input;
   const ltxv::engine engine = open_engine(o, reporter);
   ordered_json request = parse(as_usage(o, [&] { return engine.resolve(o.generate); }));
-  // The name in the request may be that of a folder anywhere; the path is what opens it again.
-  if (request.is_object()) request["model"] = o.engine.model;
   if (o.print_request) {
     const auto replace = ordered_json::error_handler_t::replace;
     reporter.result(request.dump(2, ' ', false, replace), request);

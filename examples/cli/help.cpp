@@ -92,6 +92,10 @@ std::string help_examples(const std::string& command) {
            "  ltxv generate \"a blue star spins\" --save-latents star.safetensors\n"
            "  ltxv decode star.safetensors -o star.mp4\n";
   }
+  if (command == "replay") {
+    return "example:\n"
+           "  ltxv replay out.mp4 -o again.mp4      the same bits: 'cmp out.mp4 again.mp4' says nothing\n";
+  }
   if (command == "info") {
     return "examples:\n"
            "  ltxv info ./LTX-Video-0.9.5      what this model is, and what is missing\n"

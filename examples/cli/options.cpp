@@ -32,7 +32,7 @@ T parse_number(const std::string& option, const std::string& word, T lowest, T h
 struct Commands {
   CLI::App app{"Text to video with the LTX-Video models, on LibTorch, without Python."};
   Options options;
-  bool show_version = false;
+  bool show_version = false, any_version = false;
   std::optional<std::string> input, request_prompt;
   std::string request_path, image_path, prompts_path;
   std::vector<std::string> condition_words, lora_words;
@@ -401,6 +401,13 @@ struct Commands {
     add_model(decode);
     add_general(decode);
 
+    auto* replay = add_command("replay", "Make a file again from the settings stored in it: the same bits, with the same build and model files.");
+    add_input(replay, "FILE", "a video, .gif, .png or .safetensors that generate wrote");
+    add_output(replay, "another kind of file may be asked for (default: FILE with -replay before its extension)");
+    replay->add_flag("--any-version", any_version, "also settings stored by another version, which may not give the same video")
+        ->group("general");
+    add_general(replay);
+
     auto* info = add_command("info", "Say what a model, a model file, a clip or this build is.");
     add_input(info, "MODEL", "model folder, model file, clip or bundled name; nothing: this build");
     add_general(info);
@@ -527,6 +534,7 @@ void finish(Commands& c) {
   if (!c.input) c.input = c.request_prompt;
   o.input = c.input.value_or("");
   if (o.command == "info") return;
+  if (o.command == "replay" && !c.input) throw wrong("the file to make again is missing");
   for (const std::string& word : c.condition_words) o.generate.conditions.push_back(parse_condition(word));
   for (const std::string& word : c.lora_words) o.generate.loras.push_back(parse_lora(word));
   if (!c.image_path.empty()) o.generate.conditions.insert(o.generate.conditions.begin(), {.path = c.image_path});
@@ -539,6 +547,25 @@ void finish(Commands& c) {
   if (o.output.empty()) throw wrong("-o FILE.safetensors is missing");
   if (!o.output.ends_with(".safetensors")) throw wrong("-o must end with .safetensors, got '" + o.output + "'");
   if ((o.generate.width_px == 0) != (o.generate.height_px == 0)) throw wrong("--width and --height go together");
+}
+
+/// "a/clip.mp4" -> "a/clip-replay.mp4"
+std::string replay_name(const std::string& path) {
+  const size_t dot = path.rfind('.'), slash = path.rfind('/');
+  if (dot == std::string::npos || (slash != std::string::npos && dot < slash)) return path + "-replay";
+  return path.substr(0, dot) + "-replay" + path.substr(dot);
+}
+
+/// The generate command that made a file.
+std::vector<std::string> replay_words(const Commands& c) {
+  const Options& o = c.options;
+  std::vector<std::string> words{"generate"};
+  const auto stored = read_settings(*c.input, c.any_version ? AnyVersion::yes : AnyVersion::no);
+  words.insert(words.end(), stored.begin(), stored.end());
+  words.insert(words.end(), {"--output", o.output.empty() ? replay_name(*c.input) : o.output});
+  if (o.quiet) words.push_back("--quiet");
+  if (o.json) words.push_back("--json");
+  return words;
 }
 
 void parse_words(Commands& c, std::vector<std::string> words) {
@@ -576,9 +603,15 @@ Options parse_command_line(int argc, const char* const* argv) {
       parse_words(*c, merged);
     }
     refuse_extras();
+    if (c->options.command == "replay" && c->input) {
+      const auto again = replay_words(*c);
+      c = std::make_unique<Commands>();
+      parse_words(*c, again);
+      refuse_extras();
+    }
     if (c->show_version) throw TextRequested{"ltxv " + std::string(ltxv::version()) + "\n"};
     if (c->options.command.empty())
-      throw UsageError("", "a command is missing: generate, embed, encode, decode or info");
+      throw UsageError("", "a command is missing: generate, embed, encode, decode, replay or info");
     finish(*c);
   } catch (const CLI::CallForHelp&) {
     throw TextRequested{format_help(page_of(used(), name()), column_count(STDOUT_FILENO))};

@@ -22,7 +22,7 @@ struct TextRequested {
 };
 
 struct Options {
-  std::string command;  ///< generate, embed, encode, decode, info
+  std::string command;  ///< generate, embed, encode, decode, replay, info
   bool quiet = false, json = false;
 
   std::string input;  ///< PROMPT, IN, L, or what info is asked about
@@ -39,5 +39,10 @@ Options parse_command_line(int argc, const char* const* argv);
 /// --print-request writes. Leaves out what cannot stand beside the options in `words`: --steps there replaces the
 /// file's noise levels, --seconds its frame count. Throws UsageError (value of a wrong kind), ltxv::error (file).
 std::vector<std::string> read_request_file(const std::string& path, const std::vector<std::string>& words);
+
+enum class AnyVersion { no, yes };
+/// The settings stored in a file that this program wrote, likewise. Throws ltxv::error: no settings inside, made by another version
+/// (unless any is asked for), or a file they name is missing.
+std::vector<std::string> read_settings(const std::string& path, AnyVersion any_version);
 
 }  // namespace cli

@@ -1,8 +1,9 @@
-// --request: a JSON object whose keys are option names becomes words of the command line, so that both have the same
+// --request and replay: a JSON object whose keys are option names becomes words of the command line, so that all have the same
 // rules.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -24,9 +25,10 @@ const std::map<std::string, std::string> kOtherNames = {{"negative_prompt", "neg
                                                         {"conditions", "condition"},
                                                         {"loras", "lora"},
                                                         {"prompt_embeds", "prompt-embeds"},
-                                                        {"negative_prompt_embeds", "negative-prompt-embeds"}};
+                                                        {"negative_prompt_embeds", "negative-prompt-embeds"},
+                                                        {"given_release", "release"}};
 /// Facts about a finished run that are not options.
-const char* const kIgnored[] = {"release", "computed", "ltxv_version"};
+const char* const kIgnored[] = {"release", "computed", "ltxv_version", "libtorch", "cpu_capability"};
 
 std::string scalar_word(const json& value, const std::string& key) {
   if (value.is_string()) return value.get<std::string>();
@@ -64,15 +66,8 @@ bool has_option(const std::vector<std::string>& words, const std::string& option
                      [&](const std::string& w) { return w == option || w.starts_with(option + "="); });
 }
 
-}  // namespace
-
-std::vector<std::string> read_request_file(const std::string& path, const std::vector<std::string>& words) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  if (!file || !(content << file.rdbuf()))
-    throw ltxv::error(LTXV_IO, "--request: cannot read '" + path + "': " + std::strerror(errno));
-  const json request = json::parse(content.str(), nullptr, /*allow_exceptions=*/false);
-  if (!request.is_object()) throw ltxv::error(LTXV_IO, "--request: '" + path + "' is not a JSON object");
+/// The object as words of a command line, without what cannot stand beside the options in `words`.
+std::vector<std::string> words_of(const json& request, const std::vector<std::string>& words) {
   const bool other_steps = has_option(words, "--steps");
   const bool other_length = has_option(words, "--seconds");
   std::vector<std::string> options;
@@ -110,6 +105,57 @@ std::vector<std::string> read_request_file(const std::string& path, const std::v
     }
   }
   return options;
+}
+
+/// Every file or folder that settings of a run name, with the key it stands under.
+std::vector<std::pair<std::string, std::string>> paths_in(const json& settings) {
+  std::vector<std::pair<std::string, std::string>> paths;
+  for (const char* key : {"text_encoder", "tokenizer", "vae", "transformer", "upscaler", "input_video", "mask", "control", "conditions", "loras",
+                          "prompt_embeds", "negative_prompt_embeds", "noise"}) {
+    if (!settings.contains(key)) continue;
+    const json& value = settings[key];
+    const std::string name = key;
+    for (const json& item : value.is_array() ? value : json::array({value})) {
+      const json& path = item.is_object() ? item.value("path", json()) : item;
+      if (!path.is_string() || (name == "noise" && (path == "torch" || path == "torch_tokens"))) continue;
+      const bool plural = name == "conditions" || name == "loras";
+      paths.emplace_back(plural ? name.substr(0, name.size() - 1) : name, path.get<std::string>());
+    }
+  }
+  return paths;
+}
+
+/// Frames may lie in a sequence, whose name is a pattern.
+bool is_there(const std::string& path) { return path.find('%') != std::string::npos || std::filesystem::exists(path); }
+
+}  // namespace
+
+std::vector<std::string> read_request_file(const std::string& path, const std::vector<std::string>& words) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf()))
+    throw ltxv::error(LTXV_IO, "--request: cannot read '" + path + "': " + std::strerror(errno));
+  const json request = json::parse(content.str(), nullptr, /*allow_exceptions=*/false);
+  if (!request.is_object()) throw ltxv::error(LTXV_IO, "--request: '" + path + "' is not a JSON object");
+  return words_of(request, words);
+}
+
+std::vector<std::string> read_settings(const std::string& path, AnyVersion any_version) {
+  const json settings = json::parse(ltxv::read_metadata(path), nullptr, /*allow_exceptions=*/false);
+  const auto refuse = [&](const std::string& why) { throw ltxv::error(LTXV_IO, path + ": " + why); };
+  const std::string version = settings.value("ltxv_version", json("")).dump(), own = json(ltxv::version()).dump();
+  if (version != own && any_version == AnyVersion::no)
+    refuse("made by ltxv " + version + ", this is " + own + ", which may make another video of it; --any-version tries");
+  // The file may come from anywhere: it says what is read, never what is written.
+  for (const auto& [key, value] : settings.items())
+    if (key.starts_with("save") || key.starts_with("output")) refuse("its settings hold '" + key + "', which no run stores");
+  for (const auto& [key, named] : paths_in(settings))
+    if (!is_there(named)) refuse("the " + key + " it was made with is not there: " + named);
+  if (const json model = settings.value("model", json()); model.is_string()) {
+    const auto name = model.get<std::string>();
+    if (name.find('/') != std::string::npos && !is_there(name)) refuse("the model it was made with is not there: " + name);
+  }
+  return words_of(settings, {});
 }
 
 }  // namespace cli

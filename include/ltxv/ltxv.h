@@ -142,6 +142,11 @@ LTXV_API void ltxv_text_free(ltxv_text *text) LTXV_NOEXCEPT;
  *  is missing. `path` may be a bundled name. Reads headers only. Errors: IO, BAD_WEIGHTS, UNSUPPORTED. Any thread. */
 LTXV_API ltxv_status ltxv_inspect(const char *path, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
 
+/** The settings stored in a file this library wrote (video, gif, png or .safetensors): one JSON object with the model, the
+ *  prompt, the seed, every setting, the paths of conditions, and the version. The same as ltxv_video_metadata gave.
+ *  Errors: IO (cannot be read, or holds none). Any thread. */
+LTXV_API ltxv_status ltxv_metadata_read(const char *path, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
+
 /** Everything that can be known to fail about writing to `path` (unknown extension, folder missing or not writable,
  *  encoder missing) before a model is loaded. Writes nothing. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. Any thread.
  *  */

@@ -591,6 +591,13 @@ inline std::string inspect(const std::string& path) {
   return detail::take_text(raw);
 }
 
+/// The settings stored in a file this library wrote, as JSON.
+inline std::string read_metadata(const std::string& path) {
+  ltxv_text* raw = nullptr;
+  detail::call(ltxv_metadata_read, path.c_str(), &raw);
+  return detail::take_text(raw);
+}
+
 /// Throws what can be known to fail about writing to `path`.
 inline void check_output(const std::string& path) { detail::call(ltxv_output_check, path.c_str()); }
 

@@ -92,6 +92,13 @@ ltxv_status ltxv_inspect(const char* path, ltxv_text** out, ltxv_error* error) n
   });
 }
 
+ltxv_status ltxv_metadata_read(const char* path, ltxv_text** out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    ltxv::api::start_output(out);
+    *out = new ltxv_text{ltxv::read_settings(ltxv::api::required_path(path, "path"))};
+  });
+}
+
 ltxv_status ltxv_output_check(const char* path, ltxv_error* error) noexcept {
   return guarded(error, [&] { ltxv::check_output_path(ltxv::api::required_path(path, "path")); });
 }

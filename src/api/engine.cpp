@@ -265,9 +265,9 @@ ltxv_status ltxv_generate_resolve(ltxv_engine* engine, const ltxv_generate_optio
                                   ltxv_error* error) noexcept {
   return guarded(error, [&] {
     start_output(out);
-    const ltxv::ModelSpec& spec = usable(engine).spec();
+    const ltxv::Engine& usable_engine = usable(engine);
     const auto o = read_versioned(require(options, "options"), "generate options");
-    *out = new ltxv_text{ltxv::to_json(ltxv::resolve(to_request(o), spec), spec)};
+    *out = new ltxv_text{usable_engine.resolve_json(to_request(o))};
   });
 }
 

@@ -7,6 +7,7 @@
 
 #include "pipeline/engine_impl.h"
 #include "pipeline/host.h"
+#include "pipeline/run_record.h"
 #include "pipeline/tensor_files.h"
 #include "registry.h"
 
@@ -91,6 +92,8 @@ std::string Engine::describe_json() const {
                             {"guidance_scale", p.guidance_scale}};
   return j.dump();
 }
+
+std::string Engine::resolve_json(const Request& request) const { return run_record(*impl_, resolve(request, impl_->spec)); }
 
 PromptEmbeds Engine::embed(const std::string& prompt, int64_t max_text_tokens, const RunHooks& hooks) {
   const ComputeScope scope(impl_->thread_count);

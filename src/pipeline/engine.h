@@ -29,7 +29,7 @@ struct GenerateResult {
   at::Tensor frames;
   at::Tensor latents;  ///< f32 [1,C,Tl,Hl,Wl], normalised, before decode
   ResolvedRequest resolved;
-  std::string metadata_json;  ///< prompt, seed, every resolved setting, model, version
+  std::string metadata_json;  ///< run_record.h: prompt, seed, every resolved setting, model, version
 };
 
 struct PromptEmbeds {
@@ -61,6 +61,9 @@ class Engine {
   /// One JSON object: model, release, parts with files, parameters and dtype, device, compute dtype, threads.
   std::string describe_json() const;
 
+  /// What generate would do with this request, as it is stored in files: one JSON object, every value filled in. Quick.
+  /// Errors: InvalidArgument.
+  std::string resolve_json(const Request& request) const;
   GenerateResult generate(const Request& request, const RunHooks& hooks = {}, const FrameSink* sink = nullptr);
   PromptEmbeds embed(const std::string& prompt, int64_t max_text_tokens, const RunHooks& hooks = {});
   /// pixels f32 [1,3,T,H,W] in [-1,1], T = 8k+1, H and W on the grid -> normalised latents (posterior mean) f32.
@@ -87,6 +90,10 @@ void write_frames(const std::string& path, const at::Tensor& frames, double fram
 GenerateResult generate_to_file(Engine& engine, const Request& request, const std::string& path, const RunHooks& hooks = {});
 /// Everything about `path` that can be known to fail before the model is loaded. Errors: InvalidArgument, IoError, Unsupported.
 void check_output_path(const std::string& path);
+
+/// The settings stored in a file that write_frames or generate_to_file wrote: one JSON object.
+/// Errors: IoError (cannot be read, or holds none).
+std::string read_settings(const std::string& path);
 
 /// One JSON object on what a file or folder is: kind, release, parts, parameters, dtype, metadata, what is missing.
 std::string inspect(const std::string& path);

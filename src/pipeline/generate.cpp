@@ -5,6 +5,7 @@
 
 #include "pipeline/long_video.h"
 #include "pipeline/media_io.h"
+#include "pipeline/run_record.h"
 #include "pipeline/stages.h"
 #include "pipeline/tensor_files.h"
 #include "weights/tensor_io.h"
@@ -41,7 +42,7 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
 
   // Start.
   const StartState start = start_stage(*impl_, resolved, media, noise, plan, run);
-  GenerateResult result{.resolved = resolved, .metadata_json = to_json(resolved, spec)};
+  GenerateResult result{.resolved = resolved, .metadata_json = run_record(*impl_, resolved)};
   SamplerState state{.tokens = start.tokens,
                      .clean_tokens = start.strength.defined() ? start.tokens : at::Tensor(),
                      .strength = start.strength,

@@ -32,6 +32,13 @@ void describe_release(const std::string& path, json& j) {
   }
 }
 
+// What write_frames stored; null where there is none.
+json settings_of(const TensorSource& source) {
+  const auto at = source.metadata().find("ltxv");
+  if (at == source.metadata().end()) return nullptr;
+  return json::parse(at->second, nullptr, /*allow_exceptions=*/false);
+}
+
 json describe_tensors(const TensorSource& source) {
   json j;
   uint64_t bytes = 0;
@@ -93,6 +100,17 @@ json describe_folder(const std::string& path) {
 
 }  // namespace
 
+std::string read_settings(const std::string& path) {
+  json made;
+  if (path.ends_with(".safetensors")) {
+    made = settings_of(*open_tensors(path));
+  } else if (const auto comment = media::read_metadata(path); !comment.empty()) {
+    made = json::parse(comment, nullptr, /*allow_exceptions=*/false);
+  }
+  LTXV_REQUIRE(IoError, made.is_object() && made.contains("ltxv_version"), path, ": holds no settings of a run by ltxv");
+  return made.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 std::string inspect(const std::string& path) {
   json j;
   j["path"] = path;
@@ -103,7 +121,11 @@ std::string inspect(const std::string& path) {
     const auto source = open_tensors(path);
     j["kind"] = kind_of(*source);
     j.update(describe_tensors(*source));
-    if (!source->metadata().empty()) j["metadata"] = source->metadata();
+    if (const json made = settings_of(*source); made.is_object()) {
+      j["metadata"] = made;
+    } else if (!source->metadata().empty()) {
+      j["metadata"] = source->metadata();
+    }
     if (j["kind"] == kCheckpoint) describe_release(path, j);
   } else {
     const auto clip = media::read_clip(path);

@@ -6,6 +6,7 @@
 #include "diffusion/windows.h"
 #include "pipeline/media_io.h"
 #include "pipeline/piece_decoder.h"
+#include "pipeline/run_record.h"
 #include "pipeline/stages.h"
 #include "pipeline/tensor_files.h"
 #include "weights/tensor_io.h"
@@ -103,7 +104,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
   read_adaptation(engine, resolved, media, run);
   LTXV_CHECK(media.conditions.empty() || media.conditions[0].size(2) == 1, r.conditions.empty() ? "" : r.conditions[0].path,
              ": window-frames takes an image to start from, not a clip");
-  GenerateResult result{.resolved = resolved, .metadata_json = to_json(resolved, spec)};
+  GenerateResult result{.resolved = resolved, .metadata_json = run_record(engine, resolved)};
 
   const auto prompts = encode_prompts(engine, resolved, windows.size(), plan, run);
   const auto image = media.conditions.empty() ? at::Tensor() : encode_media(engine, media.conditions[0], plan, run);

@@ -18,6 +18,7 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
   if (!r.negative_prompt_embeds_path.empty()) j["negative_prompt_embeds"] = r.negative_prompt_embeds_path;
   j["seed"] = *r.seed;
   j["noise"] = r.noise_path.empty() ? (r.noise_kind == NoiseKind::torch ? "torch" : "torch_tokens") : r.noise_path;
+  if (!r.noise_path.empty() && r.noise_kind == NoiseKind::torch_tokens) j["noise_kind"] = "torch_tokens";
   j["width"] = resolved.asked.width;
   j["height"] = resolved.asked.height;
   j["num_frames"] = resolved.asked.frames;
@@ -64,7 +65,7 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
     j["control_strength"] = r.control_strength;
   }
   if (!conditions.empty()) j["conditions"] = conditions;
-  if (!conditions.empty() || r.outpaint || !r.mask_path.empty()) j["image_noise_scale"] = *r.image_noise_scale;
+  if (!conditions.empty() || r.outpaint || !r.mask_path.empty() || !r.control_path.empty()) j["image_noise_scale"] = *r.image_noise_scale;
   if (r.image_prep != ImagePrep::plain) j["image_prep"] = r.image_prep == ImagePrep::official ? "official" : "diffusers";
   if (r.image_prep == ImagePrep::official) j["image_crf"] = *r.image_crf;
   if (spec.vae.timestep_conditioning) {

@@ -31,6 +31,26 @@ TEST(Wrapper, GeneratesAndIterates) {
   EXPECT_EQ(frames.shape.size(), 5u);
 }
 
+TEST(Wrapper, SettingsComeBackFromEveryKindOfFile) {
+  const TempFolder folder;
+  const ltxv::video video = engine().generate(kSmall);
+  for (const char* name : {"a.mp4", "a.webm", "a.gif", "a.png", "a.safetensors"}) {
+    video.write(folder / name);
+    EXPECT_EQ(ltxv::read_metadata(folder / name), video.metadata()) << name;
+  }
+  EXPECT_EQ(nlohmann::json::parse(video.metadata())["ltxv_version"], ltxv::version());
+  video.tensors().save(folder / "bare.safetensors");
+  for (const std::string& path : {folder / "bare.safetensors", folder / "none.mp4"}) {
+    try {
+      ltxv::read_metadata(path);
+      FAIL() << path;
+    } catch (const ltxv::error& e) {
+      EXPECT_EQ(e.code(), LTXV_IO) << path;
+      EXPECT_NE(std::string(e.what()).find(path), std::string::npos) << e.what();
+    }
+  }
+}
+
 TEST(Wrapper, FailuresCarryTheCode) {
   try {
     engine().generate({.prompt = "x", .width_px = -1});

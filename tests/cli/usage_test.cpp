@@ -5,7 +5,7 @@ namespace ltxv::test {
 namespace {
 
 TEST(CliHelp, TeachesEveryCommand) {
-  for (const std::string command : {"generate", "embed", "encode", "decode", "info"}) {
+  for (const std::string command : {"generate", "embed", "encode", "decode", "replay", "info"}) {
     const Finished f = run({command, "--help"});
     EXPECT_EQ(f.exit_code, 0);
     EXPECT_EQ(f.err, "");
@@ -14,7 +14,7 @@ TEST(CliHelp, TeachesEveryCommand) {
   }
   const Finished f = run({"--help"});
   EXPECT_EQ(f.exit_code, 0);
-  for (const std::string command : {"generate", "embed", "encode", "decode", "info"}) {
+  for (const std::string command : {"generate", "embed", "encode", "decode", "replay", "info"}) {
     EXPECT_NE(f.out.find("\n  " + command + " "), std::string::npos) << command;
   }
 }
@@ -147,6 +147,7 @@ TEST(CliUsage, MistakesEndWithTwoOneLineAndAHint) {
       {{"embed", "x", "-o", "e.mp4"}, "-o must end with .safetensors"},
       {{"encode", "in.mp4", "-o", "l.safetensors", "--width", "64"}, "--height go together"},
       {{"decode"}, "the input file is missing"},
+      {{"replay"}, "the file to make again is missing"},
   };
   for (const Wrong& wrong : cases) {
     Program program(wrong.words);
@@ -178,6 +179,7 @@ TEST(CliFailure, IsOneLineAndExitCodeOne) {
       {"decode", "/no/such/latents.safetensors", "-m", kTinyModel},
       {"encode", "/no/such/clip.mp4", "-m", kTinyModel, "-o", "l.safetensors"},
       {"generate", "x", "-m", kTinyModel, "--request", "/no/such/request.json"},
+      {"replay", "/no/such/clip.mp4"},
       {"generate", "x", "-m", kTinyModel, "-o", "no/such/folder/out.mp4"},
   };
   for (const auto& words : cases) {

@@ -94,6 +94,19 @@ TEST_F(EngineLong, APromptActsFromItsWindowOn) {
   EXPECT_FALSE(at::equal(a.narrow(2, 3, 2), b.narrow(2, 3, 2)));
 }
 
+TEST_F(EngineLong, EveryPromptIsEncodedOnceWhateverTheWindows) {
+  auto r = request(49, 16, 8);  // latents 0 to 1, 1 to 2, ...: six windows
+  r.guidance_scale = 3;
+  r.max_text_tokens = 8;
+  r.prompt = "red circle | blue square";
+  r.negative_prompt = "a text that is much longer than eight tokens of the tiny model's vocabulary";
+  int encodings = 0, steps = 0;  // the tokenizer says so each time it cuts a text
+  engine_->generate(r, {.on_progress = [&](const Progress& p) { return steps += p.stage == Stage::denoise, true; },
+                        .on_log = [&](LogLevel, const std::string& m) { encodings += m.find("8 tokens") != m.npos; }});
+  EXPECT_EQ(encodings, 1);
+  EXPECT_GE(steps, 5 * 2);  // guidance in every step of every window
+}
+
 TEST_F(EngineLong, AFileIsWrittenWhileWindowsAreMade) {
   auto r = request(73, 56, 8);  // latents 0 to 6 and 6 to 9; the first two are decoded before the second window is sampled
   r.width = 90;
