@@ -5,7 +5,7 @@
 
 FOLDER holds cases of the reference implementations: <version>/model_diffusers, <version>/model_original (one checkpoint file, a T5 file,
 tokenizer/) and, below text/, vae/, pipelines/, official/, lora/, ic_lora/ and long_video/, case folders with case.json, inputs.safetensors and
-expected.safetensors. Everything random comes from the cases (--noise). Where the two reference implementations disagree, the options
+expected.safetensors; and upsampler/<kind>/ (--only upsampler). Everything random comes from the cases (--noise). Where the two reference implementations disagree, the options
 that choose between them are given (--text-padding, --decode-noise-space).
 
 One line a case: the largest error over the deviation of what is expected. Exit status 1 when one is above the tolerance.
@@ -182,6 +182,58 @@ class Check:
                   "--guidance-rescale", 0, "--image-noise-scale", 0, "--decode-noise-scale", 0, "--dtype", "fp32",
                   "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors")
         self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["final_latents"])
+    def upsampler_of(self, case, kind):
+        """An upsampler of the cases' own folder, in the form asked for."""
+        folder = next(p for p in case.parents if (p / "upsampler").is_dir()) / "upsampler" / kind
+        return next((folder / "model_original").glob("*.safetensors")) if self.options.single_file else folder / "model_diffusers"
+
+    def multiscale(self, name, case, model, folder):
+        meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
+                                  load_file(case / "expected.safetensors"))
+        named, prefix, count = {}, "", 0
+        for draw in meta["noise_draws"]:
+            value, site = inputs[f"noise_{draw['index']:02d}"], draw["site"]
+            if site.endswith("prepare_latents"):
+                prefix, count = ("pass2_" if named else ""), 0
+                named[f"{prefix}initial"] = value
+            elif site.endswith("image_conditioning_latents"):
+                named[f"{prefix}image_step_{count:02d}"] = value
+                count += 1
+            elif site.endswith("__call__"):
+                named["decode"] = value
+        save_file({k: v.contiguous() for k, v in named.items()}, folder / "noise.safetensors")
+        words = ["generate", meta["prompt"], "-m", model, "--upscaler", self.upsampler_of(case, Path(meta["upsampler"]).name), "-o",
+                 folder / "out.safetensors", "--negative", meta["negative_prompt"], "--width", meta["width"], "--height", meta["height"],
+                 "--frames", meta["num_frames"], "--fps", meta["frame_rate"], "--downscale", meta["downscale_factor"], "--sigmas",
+                 listed(meta["first_pass_timesteps"]), "--pass2-sigmas", listed(meta["second_pass_timesteps"]), "--guidance", 1,
+                 "--tone-map", meta["tone_map_compression_ratio"], "--decode-timestep", meta["decode_timestep"], "--decode-noise-scale",
+                 meta["decode_noise_scale"], "--image-noise-scale", meta["image_cond_noise_scale"], "--max-text-tokens", 256, "--dtype",
+                 "fp32", "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors"]
+        if "image_pixels" in inputs:
+            save_file({"frames": inputs["image_pixels"]}, folder / "image.safetensors")
+            words += ["--image", folder / "image.safetensors"]
+        self.ltxv(*words)
+        latents, frames = load_file(folder / "latents.safetensors")["latents"], load_file(folder / "out.safetensors")["frames"]
+        last = max((k for k in expected if k.startswith("step")), key=lambda k: int(k[4:].split("_")[0]))
+        self.compare(name, "latents", latents.flatten(2).transpose(1, 2), expected[last])
+        self.compare(name, "frames", (frames / 2 + 0.5).clamp(0, 1), expected["frames_0_1"])
+
+    def upsample(self, name, case, model, folder):
+        """The network alone, through `ltxv upscale`: raw latents of the cases are normalised by the model's statistics first."""
+        meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
+                                  load_file(case / "expected.safetensors"))
+        vae = load_file(model / "vae" / "diffusion_pytorch_model.safetensors")
+        mean, std = (vae[f"latents_{key}"].float().view(1, -1, 1, 1, 1) for key in ("mean", "std"))
+        if meta["kind"] == "upsampler_forward":
+            kind, runs = case.parent.name, [("latents", 0, (inputs["latents"] - mean) / std, expected["latents"])]
+        else:
+            kind, z = meta["upsampler"], inputs["latents_normalized"]
+            runs = [("plain", 0, z, expected["plain"] * std + mean), ("adain", 1, z, expected["ltx_video_adain"] * std + mean)]
+        for what, adain, latents, target in runs:
+            save_file({"latents": latents.contiguous()}, folder / "in.safetensors")
+            self.ltxv("upscale", folder / "in.safetensors", "-m", model, "--upscaler", self.upsampler_of(case, kind), "--adain", adain,
+                      "-o", folder / "out.safetensors", "--dtype", "fp32")
+            self.compare(name, what, load_file(folder / "out.safetensors")["latents"] * std + mean, target)
 
     def long_video(self, name, case, model, folder):
         meta, inputs, expected = (json.loads((case / "case.json").read_text()), load_file(case / "inputs.safetensors"),
@@ -260,7 +312,8 @@ class Check:
     def run(self):
         kinds = {"t5_encode": self.text, "vae_encode": self.encode, "vae_decode": self.decode, "vae_decode_noise": self.decode_with_noise,
                  "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline, "official_pipeline": self.pipeline,
-                 "lora": self.lora, "ic_lora": self.ic_lora, "long_video": self.long_video}
+                 "lora": self.lora, "ic_lora": self.ic_lora, "long_video": self.long_video, "multiscale": self.multiscale,
+                 "upsampler_forward": self.upsample, "upsample_pipeline": self.upsample}
         for model in sorted(self.options.cases.glob("*/model_diffusers")):
             version = model.parent
             if self.options.only and version.name not in self.options.only.split(","):
@@ -271,6 +324,11 @@ class Check:
                     # Weights stored in other dtypes lie outside model_diffusers.
                     if kind in kinds and "weights_" not in path.parent.name:
                         self.guarded(str(path.parent.relative_to(self.options.cases)), kinds[kind], path.parent, model)
+        with_upsamplers = self.options.cases / "v098_13b" / "model_diffusers"
+        if with_upsamplers.is_dir() and (not self.options.only or "upsampler" in self.options.only.split(",")):
+            for path in sorted((self.options.cases / "upsampler").rglob("case.json")):
+                self.guarded(str(path.parent.relative_to(self.options.cases)), kinds[json.loads(path.read_text())["kind"]], path.parent,
+                             with_upsamplers)
         failed = self.rows.count(False)
         print(f"{len(self.rows)} comparisons, {failed} above {self.options.tolerance}")
         return 1 if failed or not self.rows else 0

@@ -175,6 +175,21 @@ void encode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
                              {"seconds", watch.seconds()}});
 }
 
+void upscale(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
+  const Stopwatch watch;
+  as_usage(o, [&] { ltxv::check_output(o.output); });
+  const ltxv::engine engine = open_engine(o, reporter);
+  const ltxv::tensors latents =
+      engine.upscale(ltxv::tensors::load(o.input), o.generate.second_pass.adain.value_or(0), reporter.hooks(cancel));
+  if (interrupted()) throw cancelled();
+  latents.save(o.output);
+  const auto shape = latents["latents"].shape;
+  reporter.result(o.output, {{"event", "result"},
+                             {"output", o.output},
+                             {"shape", std::vector<int64_t>(shape.begin(), shape.end())},
+                             {"seconds", watch.seconds()}});
+}
+
 void decode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
   const Stopwatch watch;
   as_usage(o, [&] { ltxv::check_output(o.output); });
@@ -207,6 +222,7 @@ void run_command(Options& options, Reporter& reporter, const ltxv::cancel_token&
   if (options.command == "generate") return generate(options, reporter, cancel);
   if (options.command == "embed") return embed(options, reporter, cancel);
   if (options.command == "encode") return encode(options, reporter, cancel);
+  if (options.command == "upscale") return upscale(options, reporter, cancel);
   if (options.command == "decode") return decode(options, reporter, cancel);
   run_info(options, reporter);
 }

@@ -75,6 +75,7 @@ std::string help_examples(const std::string& command) {
            "      --width 704 --height 480 --seconds 5 --steps 30\n"
            "  ltxv generate \"the shape grows\" --image first.png -o grows.webm\n"
            "  ltxv generate \"...\" --condition a.png@0 --condition b.mp4@96:0.8\n"
+           "  ltxv generate \"...\" --upscaler ltxv-spatial-upscaler-0.9.8.safetensors    in two passes\n"
            "  echo \"a blue star spins\" | ltxv generate - -o star.gif --quiet\n";
   }
   if (command == "embed") {
@@ -86,6 +87,12 @@ std::string help_examples(const std::string& command) {
     return "examples:\n"
            "  ltxv encode clip.mp4 -m ./LTX-Video-0.9.5 -o latents.safetensors\n"
            "  ltxv encode photo.jpg --width 704 --height 480 -o latents.safetensors\n";
+  }
+  if (command == "upscale") {
+    return "example:\n"
+           "  ltxv generate \"...\" -m ltxv-2b-0.9.8-distilled.safetensors --save-latents small.safetensors\n"
+           "  ltxv upscale small.safetensors -m ltxv-2b-0.9.8-distilled.safetensors \\\n"
+           "      --upscaler ltxv-spatial-upscaler-0.9.8.safetensors -o large.safetensors\n";
   }
   if (command == "decode") {
     return "example:\n"

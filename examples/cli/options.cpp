@@ -142,6 +142,14 @@ struct Commands {
     text(to, "--release", "NAME", e.release, "release of a file that does not describe itself: a name, or a .json file (docs/models.md)")
         ->group("model");
     text(to, "--vae", "PATH", e.vae, "VAE from another place: a folder, or a file that holds one")->group("model");
+    if (to->get_name() == "generate" || to->get_name() == "upscale")
+      to->add_option("--upscaler", e.upscalers,
+                     "latent upsampler, file or folder: makes the video in two passes, the first one smaller (or with half the "
+                     "frames). May be repeated")
+          ->type_name("PATH")
+          ->take_all()
+          ->allow_extra_args(false)
+          ->group("two passes");
     choice(
         to, "--device", e.device,
         [](const std::string& w) {
@@ -196,6 +204,39 @@ struct Commands {
     words(to, "--decode-noise-space", g.decode_noise_space, {"normalised", "raw"},
           "where it is mixed in: normalised as the official code does (default), raw as diffusers does")
         ->group("decoder");
+  }
+
+  void add_second_pass(CLI::App* c) {
+    auto& g = options.generate;
+    auto& p = g.second_pass;
+    const char* group = "two passes";
+    count(c, "--passes", g.pass_count, "1 or 2 (default: 2 with --upscaler)", 2)->group(group);
+    real(c, "--downscale", p.downscale, 0.01, 1, "a number from 0.01 to 1",
+         "side of the first pass over that of the video (default: 0.6666666 with a spatial upsampler)")
+        ->group(group);
+    real(c, "--adain", p.adain, 0, 1, "a number from 0 to 1",
+         "how far the enlarged latents take on the colours and contrast of the first pass (default: 1)")
+        ->group(group);
+    real(c, "--tone-map", p.tone_map, 0, 1, "a number from 0 to 1", "compresses the tones of the last pass (default: the preset's, or 0)")
+        ->group(group);
+    auto* steps = count(c, "--pass2-steps", p.step_count, "steps of the second pass's whole schedule", 1000)->group(group);
+    numbers(c, "--pass2-sigmas", p.sigmas, 1e-9, 1, "a number above 0, at most 1 (a list looks like 1,0.75,0.5)",
+            "its noise levels instead (default: the preset's, or 0.9094,0.725,0.4219)")
+        ->group(group)
+        ->excludes(steps);
+    count(c, "--pass2-skip-first-steps", p.skip_first_steps, "leave out its first N steps: less is changed", 1000)->group(group);
+    count(c, "--pass2-skip-last-steps", p.skip_last_steps, "leave out its last N steps", 1000)->group(group);
+    numbers(c, "--pass2-guidance", p.guidance_scales, 0, 100, "a number from 0 to 100",
+            "as --guidance; this and the following are the first pass's where nothing is said")
+        ->group(group);
+    numbers(c, "--pass2-guidance-rescale", p.guidance_rescales, 0, 1, "a number from 0 to 1", "as --guidance-rescale")->group(group);
+    numbers(c, "--pass2-guidance-timesteps", p.guidance_timesteps, 0, 1, "a number from 0 to 1", "as --guidance-timesteps")
+        ->group(group);
+    numbers(c, "--pass2-stg-scale", p.stg_scales, 0, 100, "a number from 0 to 100", "as --stg-scale")->group(group);
+    text(c, "--pass2-stg-mode", "NAME", p.stg_mode, "as --stg-mode")->group(group);
+    text(c, "--pass2-skip-blocks", "LIST", p.skip_blocks, "as --skip-blocks")->group(group);
+    c->add_flag("--pass2-cfg-star", p.cfg_star, "as --cfg-star")->group(group);
+    c->add_flag("--pass2-stochastic", p.stochastic, "as --stochastic")->group(group);
   }
 
   // Commands.
@@ -330,6 +371,7 @@ struct Commands {
     real(c, "--control-strength", g.control_strength, 1e-6, 1, "a number above 0, at most 1",
          "1 (the default) shows it to the model as it is, less mixes it with noise")
         ->group("adapt the model");
+    add_second_pass(c);
     add_decoder(c);
     words(c, "--text-padding", g.text_padding, {"masked", "attended"},
           "whether prompt tokens see the padding behind them: masked as the official code (default), attended as three of "
@@ -400,6 +442,15 @@ struct Commands {
         ->group("decoder");
     add_model(decode);
     add_general(decode);
+
+    auto* upscale = add_command("upscale", "Enlarge latents [1,C,T,H,W] with a latent upsampler.");
+    add_input(upscale, "LATENTS", ".safetensors with `latents` f32 [1,C,T,H,W], normalised");
+    add_output(upscale, ".safetensors, required");
+    real(upscale, "--adain", options.generate.second_pass.adain, 0, 1, "a number from 0 to 1",
+         "how far the result takes on the colours and contrast of what was given (default: 0)")
+        ->group("two passes");
+    add_model(upscale);
+    add_general(upscale);
 
     auto* replay = add_command("replay", "Make a file again from the settings stored in it: the same bits, with the same build and model files.");
     add_input(replay, "FILE", "a video, .gif, .png or .safetensors that generate wrote");
@@ -544,6 +595,7 @@ void finish(Commands& c) {
     if (o.output.empty()) o.output = "out.mp4";
     return;
   }
+  if (o.command == "upscale" && o.engine.upscalers.empty()) throw wrong("--upscaler is missing");
   if (o.output.empty()) throw wrong("-o FILE.safetensors is missing");
   if (!o.output.ends_with(".safetensors")) throw wrong("-o must end with .safetensors, got '" + o.output + "'");
   if ((o.generate.width_px == 0) != (o.generate.height_px == 0)) throw wrong("--width and --height go together");
@@ -611,7 +663,7 @@ Options parse_command_line(int argc, const char* const* argv) {
     }
     if (c->show_version) throw TextRequested{"ltxv " + std::string(ltxv::version()) + "\n"};
     if (c->options.command.empty())
-      throw UsageError("", "a command is missing: generate, embed, encode, decode, replay or info");
+      throw UsageError("", "a command is missing: generate, embed, encode, upscale, decode, replay or info");
     finish(*c);
   } catch (const CLI::CallForHelp&) {
     throw TextRequested{format_help(page_of(used(), name()), column_count(STDOUT_FILENO))};

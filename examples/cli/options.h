@@ -22,7 +22,7 @@ struct TextRequested {
 };
 
 struct Options {
-  std::string command;  ///< generate, embed, encode, decode, replay, info
+  std::string command;  ///< generate, embed, encode, upscale, decode, replay, info
   bool quiet = false, json = false;
 
   std::string input;  ///< PROMPT, IN, L, or what info is asked about

@@ -26,9 +26,11 @@ const std::map<std::string, std::string> kOtherNames = {{"negative_prompt", "neg
                                                         {"loras", "lora"},
                                                         {"prompt_embeds", "prompt-embeds"},
                                                         {"negative_prompt_embeds", "negative-prompt-embeds"},
-                                                        {"given_release", "release"}};
+                                                        {"given_release", "release"},
+                                                        {"pass2_num_inference_steps", "pass2-steps"},
+                                                        {"pass2_guidance_scale", "pass2-guidance"}};
 /// Facts about a finished run that are not options.
-const char* const kIgnored[] = {"release", "computed", "ltxv_version", "libtorch", "cpu_capability"};
+const char* const kIgnored[] = {"release", "computed", "pass2_computed", "ltxv_version", "libtorch", "cpu_capability"};
 
 std::string scalar_word(const json& value, const std::string& key) {
   if (value.is_string()) return value.get<std::string>();
@@ -80,6 +82,7 @@ std::vector<std::string> words_of(const json& request, const std::vector<std::st
       throw UsageError("generate", "--request: '" + key + "' cannot stand in the file");
     // A printed request holds the step count and the noise levels that follow from it; the levels are the exact ones.
     if (name == "steps" && (other_steps || request.contains("sigmas"))) continue;
+    if (name == "pass2-sigmas" && has_option(words, "--pass2-steps")) continue;
     if ((name == "sigmas" && other_steps) || (name == "frames" && other_length)) continue;
     if (name == "condition" && value.is_array()) {
       for (const json& item : value) add_option(name, condition_word(item), options);
@@ -89,7 +92,9 @@ std::vector<std::string> words_of(const json& request, const std::vector<std::st
       add_option("noise-kind", value.get<std::string>(), options);
     } else if (value.is_boolean()) {
       if (value.get<bool>()) options.push_back("--" + name);
-    } else if (name == "skip-blocks" && value.is_array()) {
+    } else if (name == "upscaler" && value.is_array()) {
+      for (const json& item : value) add_option(name, scalar_word(item, key), options);
+    } else if (name.ends_with("skip-blocks") && value.is_array()) {
       std::string bins;
       for (const json& bin : value) {
         if (&bin != &value.front()) bins += ";";

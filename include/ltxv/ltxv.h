@@ -223,6 +223,9 @@ typedef struct ltxv_engine_options {
   uint32_t copy_files;      /* nonzero: read weights into memory; a file that is mapped instead must not be cut */
   uint32_t reserved;
   const char *release;      /* of files that do not describe themselves: a built-in name or a .json file; NULL: found out */
+  const char *const *upscalers; /* latent upsamplers (files or folders) for a second pass, in the order they act */
+  int32_t upscaler_count;
+  uint32_t reserved_2;
 } ltxv_engine_options;
 
 /** Reads configs and headers and checks that the parts belong together. `options` may be NULL. Any thread.
@@ -268,7 +271,9 @@ enum {
   LTXV_ZERO_IMAGE_CRF = 128,
   LTXV_ZERO_WINDOW_STRENGTH = 256,
   LTXV_ZERO_WINDOW_MATCH = 512,
-  LTXV_ZERO_WINDOW_ETA = 1024
+  LTXV_ZERO_WINDOW_ETA = 1024,
+  LTXV_ZERO_ADAIN = 1048576,
+  LTXV_ZERO_TONE_MAP = 2097152
 };
 
 /** How the initial noise follows from the seed. */
@@ -294,6 +299,33 @@ typedef struct ltxv_lora {
   const char *path;     /* .safetensors in the names of PEFT, diffusers, ComfyUI or kohya */
   double strength;      /* factor of what the file adds, -100 to 100; 0 is 1 without LTXV_ZERO_STRENGTH */
 } ltxv_lora;
+
+/** The second of two passes, over latents of the first that the engine's upscalers enlarged. Zeros and NULLs: the
+ *  preset's values, else those of the first pass. Lists are as in ltxv_generate_options. */
+typedef struct ltxv_second_pass {
+  uint32_t struct_size;
+  uint32_t zero_fields;       /* LTXV_ZERO_ADAIN, LTXV_ZERO_TONE_MAP */
+  int32_t step_count;         /* of a whole schedule, of which skip_first_steps leaves the end */
+  int32_t sigma_count;
+  const double *sigmas;
+  int32_t skip_first_steps;
+  int32_t skip_last_steps;
+  const double *guidance_timesteps;
+  const double *guidance_scales;
+  const double *guidance_rescales;
+  const double *stg_scales;
+  int32_t guidance_timestep_count;
+  int32_t guidance_scale_count;
+  int32_t guidance_rescale_count;
+  int32_t stg_scale_count;
+  const char *stg_mode;
+  const char *skip_blocks;
+  uint32_t cfg_star;          /* nonzero: on; 0: as in the first pass */
+  uint32_t stochastic;
+  double downscale;           /* size of the first pass over that of the result, with a spatial upscaler; 0: two thirds */
+  double adain;               /* how far the enlarged latents take on the first pass's statistics; 0: 1 */
+  double tone_map;            /* compression of the final latents' tones, 0 to 1 */
+} ltxv_second_pass;
 
 typedef struct ltxv_generate_options {
   uint32_t struct_size;
@@ -362,10 +394,11 @@ typedef struct ltxv_generate_options {
   int32_t window_frames;           /* above 0: overlapping windows of so many frames; the prompt then holds one prompt
                                     * a window, separated by "|" */
   int32_t window_overlap;          /* frames a window shares with the one before; 0: 24 */
-  uint32_t reserved;
+  int32_t pass_count;              /* 1 or 2; 0: two where the engine has an upscaler or the preset asks for one */
   double window_strength;          /* how closely those are kept; 0: 0.5 (LTXV_ZERO_WINDOW_STRENGTH: not at all) */
   double window_match;             /* how far statistics are moved to the first window's; 0: 0.25 (LTXV_ZERO_WINDOW_MATCH) */
   double window_eta;               /* fresh noise of the ancestral steps; 0: 1 (LTXV_ZERO_WINDOW_ETA: none) */
+  const ltxv_second_pass *second_pass;
 } ltxv_generate_options;
 
 /** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out
@@ -411,6 +444,20 @@ typedef struct ltxv_encode_options {
  *  posterior mean. `options` may be NULL. Any thread. */
 LTXV_API ltxv_status ltxv_encode(ltxv_engine *engine, const ltxv_tensors *frames, const ltxv_encode_options *options,
                                  ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
+
+typedef struct ltxv_upscale_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double adain; /* how far the result takes on mean and deviation of the given latents, 0 to 1 */
+  ltxv_progress_fn on_progress;
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_upscale_options;
+/** The engine's upscalers alone, one after the other: `latents` f32 [1,C,T,H,W], normalised -> larger `latents`.
+ *  `options` may be NULL. Errors: INVALID_ARGUMENT also when the engine was opened without upscalers. Any thread. */
+LTXV_API ltxv_status ltxv_upscale(ltxv_engine *engine, const ltxv_tensors *latents, const ltxv_upscale_options *options,
+                                  ltxv_tensors **out, ltxv_error *error) LTXV_NOEXCEPT;
 
 typedef struct ltxv_decode_options {
   uint32_t struct_size;
@@ -512,9 +559,11 @@ LTXV_DEFINE_INIT(ltxv_engine_options)
 LTXV_DEFINE_INIT(ltxv_engine_properties)
 LTXV_DEFINE_INIT(ltxv_condition)
 LTXV_DEFINE_INIT(ltxv_lora)
+LTXV_DEFINE_INIT(ltxv_second_pass)
 LTXV_DEFINE_INIT(ltxv_generate_options)
 LTXV_DEFINE_INIT(ltxv_embed_options)
 LTXV_DEFINE_INIT(ltxv_encode_options)
+LTXV_DEFINE_INIT(ltxv_upscale_options)
 LTXV_DEFINE_INIT(ltxv_decode_options)
 LTXV_DEFINE_INIT(ltxv_video_properties)
 LTXV_DEFINE_INIT(ltxv_frame)

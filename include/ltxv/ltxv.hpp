@@ -332,6 +332,7 @@ struct engine_options {
   std::string device = {}, dtype = {};  ///< empty: "auto"
   int32_t thread_count = 0;             ///< 0: physical cores
   bool copy_files = false;
+  std::vector<std::string> upscalers = {};  ///< latent upsamplers for a second pass, in the order they act
 };
 
 struct condition {
@@ -346,6 +347,18 @@ struct lora {
 };
 
 enum class noise_kind : int32_t { preset = 0, torch = LTXV_NOISE_TORCH, torch_tokens = LTXV_NOISE_TORCH_TOKENS };
+
+/// Fields left alone take the preset's value, else the first pass's; their meaning is documented at ltxv_second_pass.
+struct second_pass {
+  int32_t step_count = 0;
+  std::vector<double> sigmas = {};
+  int32_t skip_first_steps = 0, skip_last_steps = 0;
+  std::vector<double> guidance_timesteps = {}, guidance_scales = {}, guidance_rescales = {}, stg_scales = {};
+  std::string stg_mode = {}, skip_blocks = {};
+  bool cfg_star = false, stochastic = false;
+  double downscale = 0;
+  std::optional<double> adain = {}, tone_map = {};
+};
 
 /// Fields left alone take the preset's value; their meaning is documented at ltxv_generate_options.
 struct generate_options {
@@ -380,6 +393,8 @@ struct generate_options {
   bool outpaint = false, composite = false;
   int32_t window_frames = 0, window_overlap = 0;
   std::optional<double> window_strength = {}, window_match = {}, window_eta = {};
+  ltxv::second_pass second_pass = {};
+  int32_t pass_count = 0;
 };
 
 struct decode_options {
@@ -403,6 +418,7 @@ struct generate_arguments {
   ltxv_generate_options c = ltxv_generate_options_init();
   std::vector<ltxv_condition> conditions;
   std::vector<ltxv_lora> loras;
+  ltxv_second_pass second = ltxv_second_pass_init();
 
   explicit generate_arguments(const generate_options& o) {
     c.prompt = o.prompt.empty() && !o.prompt_embeds_path.empty() ? nullptr : o.prompt.c_str();
@@ -480,6 +496,30 @@ struct generate_arguments {
     c.save_noise_path = c_string(o.save_noise_path);
     c.save_latents_path = c_string(o.save_latents_path);
     c.preset = c_string(o.preset);
+    c.pass_count = o.pass_count;
+    fill_second_pass(o.second_pass);
+    c.second_pass = &second;
+  }
+  void fill_second_pass(const second_pass& p) {
+    const auto list = [](const std::vector<double>& values, const double*& data, int32_t& count) {
+      data = values.empty() ? nullptr : values.data();
+      count = static_cast<int32_t>(values.size());
+    };
+    second.step_count = p.step_count;
+    list(p.sigmas, second.sigmas, second.sigma_count);
+    second.skip_first_steps = p.skip_first_steps;
+    second.skip_last_steps = p.skip_last_steps;
+    list(p.guidance_timesteps, second.guidance_timesteps, second.guidance_timestep_count);
+    list(p.guidance_scales, second.guidance_scales, second.guidance_scale_count);
+    list(p.guidance_rescales, second.guidance_rescales, second.guidance_rescale_count);
+    list(p.stg_scales, second.stg_scales, second.stg_scale_count);
+    second.stg_mode = c_string(p.stg_mode);
+    second.skip_blocks = c_string(p.skip_blocks);
+    second.cfg_star = p.cfg_star;
+    second.stochastic = p.stochastic;
+    second.downscale = p.downscale;
+    second.adain = value_or_marked(p.adain, LTXV_ZERO_ADAIN, second.zero_fields);
+    second.tone_map = value_or_marked(p.tone_map, LTXV_ZERO_TONE_MAP, second.zero_fields);
   }
   generate_arguments(const generate_arguments&) = delete;
 };
@@ -506,6 +546,10 @@ class engine {
     c.dtype = detail::c_string(o.dtype);
     c.thread_count = o.thread_count;
     c.copy_files = o.copy_files ? 1 : 0;
+    std::vector<const char*> upscalers;
+    for (const std::string& path : o.upscalers) upscalers.push_back(path.c_str());
+    c.upscalers = upscalers.empty() ? nullptr : upscalers.data();
+    c.upscaler_count = static_cast<int32_t>(upscalers.size());
     ltxv_engine* raw = nullptr;
     detail::call(ltxv_engine_open, &c, &raw);
     handle_.reset(raw);
@@ -561,6 +605,16 @@ class engine {
     bridge.attach(c);
     ltxv_tensors* raw = nullptr;
     bridge.call(ltxv_encode, get(), frames.get(), &c, &raw);
+    return ltxv::tensors(raw);
+  }
+  /// `latents` f32 [1,C,T,H,W] -> larger `latents`, through every upscaler of the engine.
+  ltxv::tensors upscale(const ltxv::tensors& latents, double adain = 0, const hooks& h = {}) const {
+    ltxv_upscale_options c = ltxv_upscale_options_init();
+    c.adain = adain;
+    detail::hook_bridge bridge(h);
+    bridge.attach(c);
+    ltxv_tensors* raw = nullptr;
+    bridge.call(ltxv_upscale, get(), latents.get(), &c, &raw);
     return ltxv::tensors(raw);
   }
   /// `latents` f32 [1,C,T,H,W] -> a clip.

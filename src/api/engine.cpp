@@ -119,6 +119,29 @@ void read_guidance(const ltxv_generate_options& o, Request& r) {
   r.strength = given(o.strength, o.zero_fields, LTXV_ZERO_STRENGTH);
 }
 
+void read_second_pass(const ltxv_generate_options& o, Request& r) {
+  r.pass_count = o.pass_count;
+  const auto s = read_versioned(o.second_pass, "second pass");
+  check_zero_fields(s.zero_fields, LTXV_ZERO_ADAIN | LTXV_ZERO_TONE_MAP, "second pass");
+  SecondPass& p = r.second_pass;
+  const auto unless_zero = [](auto value) { return value != 0 ? std::optional(value) : std::nullopt; };
+  p.step_count = s.step_count;
+  p.sigmas = number_list(s.sigmas, s.sigma_count, "second pass: sigmas");
+  p.skip_first_steps = unless_zero(int64_t{s.skip_first_steps});
+  p.skip_last_steps = unless_zero(int64_t{s.skip_last_steps});
+  p.guidance_timesteps = number_list(s.guidance_timesteps, s.guidance_timestep_count, "second pass: guidance_timesteps");
+  p.guidance_scales = number_list(s.guidance_scales, s.guidance_scale_count, "second pass: guidance_scales");
+  p.guidance_rescales = number_list(s.guidance_rescales, s.guidance_rescale_count, "second pass: guidance_rescales");
+  p.stg_scales = number_list(s.stg_scales, s.stg_scale_count, "second pass: stg_scales");
+  p.stg_mode = path_or_empty(s.stg_mode);
+  p.skip_blocks = block_lists(s.skip_blocks);
+  if (s.cfg_star != 0) p.cfg_star = true;
+  if (s.stochastic != 0) p.stochastic = true;
+  p.downscale = unless_zero(s.downscale);
+  p.adain = given(s.adain, s.zero_fields, LTXV_ZERO_ADAIN);
+  p.tone_map = given(s.tone_map, s.zero_fields, LTXV_ZERO_TONE_MAP);
+}
+
 Request to_request(const ltxv_generate_options& o) {
   constexpr uint32_t kKnownZeros = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_SCALE | LTXV_ZERO_GUIDANCE_RESCALE |
                                    LTXV_ZERO_IMAGE_NOISE_SCALE | LTXV_ZERO_DECODE_TIMESTEP |
@@ -161,6 +184,7 @@ Request to_request(const ltxv_generate_options& o) {
   r.preset = path_or_empty(o.preset);
   read_guidance(o, r);
   read_conditioning(o, r);
+  read_second_pass(o, r);
   return r;
 }
 
@@ -178,6 +202,10 @@ EngineOptions to_engine_options(const ltxv_engine_options& o) {
              ", allowed are 1 to 1024, or 0");
   e.thread_count = o.thread_count;
   e.copy_files = o.copy_files != 0;
+  LTXV_CHECK(o.upscaler_count >= 0 && o.upscaler_count <= 8 && (o.upscaler_count == 0) == (o.upscalers == nullptr),
+             "upscalers and upscaler_count go together, at most 8: upscaler_count is ", o.upscaler_count, ", upscalers is ",
+             o.upscalers ? "given" : "NULL");
+  for (int32_t i = 0; i < o.upscaler_count; ++i) e.upscalers.push_back(required_path(o.upscalers[i], "upscaler path"));
   return e;
 }
 
@@ -291,6 +319,17 @@ ltxv_status ltxv_encode(ltxv_engine* engine, const ltxv_tensors* frames, const l
     ltxv::Engine& usable_engine = usable(engine);
     const auto o = read_versioned(options, "encode options");
     *out = new ltxv_tensors{{{"latents", usable_engine.encode(checked_frames(frames), run_hooks(o)).contiguous()}}};
+  });
+}
+
+ltxv_status ltxv_upscale(ltxv_engine* engine, const ltxv_tensors* latents, const ltxv_upscale_options* options,
+                         ltxv_tensors** out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    start_output(out);
+    ltxv::Engine& usable_engine = usable(engine);
+    const auto o = read_versioned(options, "upscale options");
+    const at::Tensor& input = find_tensor(*require(latents, "latents"), "latents");
+    *out = new ltxv_tensors{{{"latents", usable_engine.upscale(input, o.adain, run_hooks(o)).contiguous()}}};
   });
 }
 

@@ -8,20 +8,20 @@ namespace {
 
 at::Tensor read_control(const ResolvedRequest& resolved, const Compression& compression, int64_t downscale) {
   const std::string& path = resolved.request.control_path;
-  const PixelShape& padded = resolved.padded;
+  const PixelShape& computed = resolved.computed;
   const int64_t step = compression.spatial * downscale;
-  LTXV_CHECK(padded.width % step == 0 && padded.height % step == 0, "control ", path, ": the LoRA's control clip is ", downscale,
-             " times smaller than the video, so width and height must be multiples of ", step, ", not ", padded.width, "x",
-             padded.height);
+  LTXV_CHECK(computed.width % step == 0 && computed.height % step == 0, "control ", path, ": the LoRA's control clip is ", downscale,
+             " times smaller than the video, so width and height must be multiples of ", step, ", not ", computed.width,
+             "x", computed.height);
   ResolvedRequest smaller = resolved;
-  for (PixelShape* shape : {&smaller.asked, &smaller.padded}) {
+  for (PixelShape* shape : {&smaller.asked, &smaller.padded, &smaller.computed}) {
     shape->width /= downscale;
     shape->height /= downscale;
   }
   const auto frames = read_condition({.path = path}, smaller, compression);
   // A still is a reference of its own, at the first frame; a clip has to accompany the whole video.
-  LTXV_CHECK(frames.size(2) == padded.frames || frames.size(2) == 1, "control ", path, ": ", frames.size(2),
-             " usable frames, this run needs ", padded.frames, ", or one picture");
+  LTXV_CHECK(frames.size(2) == computed.frames || frames.size(2) == 1, "control ", path, ": ", frames.size(2),
+             " usable frames, this run needs ", computed.frames, ", or one picture");
   return frames;
 }
 

@@ -1,3 +1,4 @@
+#include "diffusion/latent_filters.h"
 #include "pipeline/engine_impl.h"
 
 namespace ltxv {
@@ -5,12 +6,14 @@ namespace ltxv {
 at::Tensor noised_for_decoder(const VideoVae& decoder, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
                               const std::string& name) {
   const double scale = settings.noise_scale;
-  if (!decoder.config().timestep_conditioning || scale == 0) return decoder.denormalise(latents);
+  const auto toned = [&](const at::Tensor& l) { return settings.tone_map > 0 ? compress_tones(l, settings.tone_map) : l; };
+  if (!decoder.config().timestep_conditioning || scale == 0) return decoder.denormalise(toned(latents));
   // Mixed into normalised latents by the official code; diffusers mixes it into raw ones, which differs by about 0.03 in the pixels
   // of a small model.
   const auto drawn = noise.draw(name, latents.sizes()) * scale;
-  return settings.noise_space == NoiseSpace::raw ? decoder.denormalise(latents) * (1.0 - scale) + drawn
-                                                 : decoder.denormalise(latents * (1.0 - scale) + drawn);
+  if (settings.noise_space == NoiseSpace::normalised) return decoder.denormalise(toned(latents * (1.0 - scale) + drawn));
+  const auto mixed = decoder.denormalise(latents) * (1.0 - scale) + drawn;
+  return settings.tone_map > 0 ? decoder.denormalise(toned(decoder.normalise(mixed))) : mixed;
 }
 
 at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,

@@ -31,7 +31,7 @@ Predictor::Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const 
                      const PlacementPlan& plan)
     : resolved_(resolved),
       transformer_(engine.weights.transformer(plan.type(Component::transformer), resolved.request.loras)),
-      rope_(make_rope_table(to_positions(coordinates, resolved.request.frames_per_second), transformer_->config())),
+      rope_(make_rope_table(to_positions(coordinates, resolved.frames_per_second), transformer_->config())),
       positive_(transformer_->prepare_prompt(prompts.positive.embeds, prompts.positive.mask)) {
   if (prompts.negative.embeds.defined()) negative_ = transformer_->prepare_prompt(prompts.negative.embeds, prompts.negative.mask);
 }
@@ -60,7 +60,7 @@ bool needs_negative(const ResolvedRequest& resolved) {
                      [&](const StepGuidance& g) { return settings_of(g, resolved.request).needs_negative(); });
 }
 
-int64_t most_passes(const ResolvedRequest& resolved) {
+int64_t most_predictions(const ResolvedRequest& resolved) {
   int64_t most = 1;
   for (const StepGuidance& g : resolved.guidance) {
     const auto settings = settings_of(g, resolved.request);
@@ -74,7 +74,7 @@ void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& 
   const Request& r = resolved.request;
   const Predictor predictor(engine, coordinates, prompts, resolved, plan);
   while (!state.finished()) {
-    run.report(Stage::denoise, state.step, state.step_count());
+    run.report(Stage::denoise, resolved.first_step + state.step, resolved.all_steps);
     if (state.strength.defined() && *r.image_noise_scale > 0)
       renoise_kept_tokens(state, *r.image_noise_scale, noise.draw(indexed_name("image_step", state.step), state.tokens.sizes()));
     const auto velocity = predictor.velocity({state.tokens, token_sigmas(state), state.step}, run);
@@ -87,7 +87,7 @@ void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& 
     LTXV_REQUIRE(NumericError, std::isfinite(state.tokens.sum().item<float>()), "latents became NaN or Inf at step ", state.step,
                  " of ", state.step_count());
   }
-  run.report(Stage::denoise, state.step, state.step_count());
+  run.report(Stage::denoise, resolved.first_step + state.step, resolved.all_steps);
 }
 
 }  // namespace ltxv

@@ -16,7 +16,7 @@ namespace {
 
 ModelSpec spec_for(const EngineOptions& options) {
   const std::string model = options.model.empty() ? "shapes" : options.model;
-  ModelParts parts{model, options.text_encoder, options.tokenizer, options.vae, options.transformer, options.release};
+  ModelParts parts{model, options.text_encoder, options.tokenizer, options.vae, options.transformer, options.release, options.upscalers};
   if (!std::filesystem::exists(model)) parts.model = bundled_model_folder(model);
   return load_model_spec(parts);
 }
@@ -73,11 +73,17 @@ std::string Engine::describe_json() const {
   j["device"] = "cpu";
   j["threads"] = impl_->thread_count;
   const std::string files[] = {spec.text_files.path, spec.transformer_files.path, spec.vae_files.path, spec.vae_files.path};
-  for (int i = 0; i < kComponentCount; ++i)
+  for (int i = 0; i < kComponentCount; ++i) {
+    if (static_cast<Component>(i) == Component::upsampler) continue;  // listed below, one by one
     j["parts"][kComponentNames[i]] = {{"path", files[i]},
                                       {"parameters", counts[i]},
                                       {"stored", impl_->weights.stored_type(static_cast<Component>(i))},
                                       {"compute", plan.types[i] == ComputeType::f32 ? "fp32" : "bf16"}};
+  }
+  for (const UpsamplerPart& u : spec.upsamplers)
+    j["upscalers"].push_back({{"path", u.path},
+                              {"kind", u.config.spatial ? (u.config.temporal ? "spatial and temporal" : "spatial") : "temporal"},
+                              {"compute", plan.type(Component::upsampler) == ComputeType::f32 ? "fp32" : "bf16"}});
   j["tokenizer"] = spec.tokenizer_path;
   if (!spec.remarks.empty()) j["remarks"] = spec.remarks;
   j["latent_channels"] = spec.vae.latent_channels;
@@ -89,7 +95,8 @@ std::string Engine::describe_json() const {
                             {"num_frames", p.frame_count},
                             {"frame_rate", p.frames_per_second},
                             {"num_inference_steps", p.sigmas.empty() ? p.step_count : static_cast<int64_t>(p.sigmas.size())},
-                            {"guidance_scale", p.guidance_scale}};
+                            {"guidance_scale", p.guidance_scale},
+                            {"passes", p.second_pass ? 2 : 1}};
   return j.dump();
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/run_context.h"
 #include "base/tensor.h"
@@ -18,6 +19,7 @@ struct EngineOptions {
   std::string model;  ///< diffusers-layout folder, model file, or the name of a bundled model ("shapes"); empty: "shapes"
   std::string text_encoder, tokenizer, vae, transformer;  ///< parts given apart; empty: the model's own
   std::string release;          ///< built-in name or .json file, for files that do not describe themselves; empty: found out
+  std::vector<std::string> upscalers;  ///< latent upsamplers for a second pass, files or folders, in the order they are applied
   std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"
   std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
   int thread_count = 0;         ///< 0: physical cores
@@ -70,6 +72,10 @@ class Engine {
   at::Tensor encode(const at::Tensor& pixels, const RunHooks& hooks = {});
   /// normalised latents f32 [1,C,T,H,W] -> frames f32 [1,3,T,H,W] before clamping.
   at::Tensor decode(const at::Tensor& latents, const DecodeRequest& request, const RunHooks& hooks = {});
+
+  /// normalised latents f32 [1,C,T,H,W] through every upscaler; `adain` of the way back to their own statistics.
+  /// Errors: InvalidArgument (no upscaler, shape, adain outside [0,1]), NumericError, Cancelled.
+  at::Tensor upscale(const at::Tensor& latents, double adain, const RunHooks& hooks = {});
 
   struct Impl;  ///< engine_impl.h
 

@@ -45,8 +45,10 @@ PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int6
 struct DecodeSettings {
   double timestep = 0.05, noise_scale = 0.025;
   NoiseSpace noise_space = NoiseSpace::normalised;
+  double tone_map = 0;  ///< compression of the latents' tones, after the noise
 };
-/// Raw latents with the noise that a timestep-conditioned decoder is told of, drawn as `name`; for other decoders without.
+/// Raw latents with the noise that a timestep-conditioned decoder is told of, drawn as `name`; for other decoders without. Then the
+/// tone mapping.
 at::Tensor noised_for_decoder(const VideoVae& decoder, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
                               const std::string& name);
 at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,

@@ -1,5 +1,6 @@
 // From a request to frames: one straight line of named steps. Everything that can be refused is refused before the first weight is
 // read.
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -12,6 +13,21 @@
 
 namespace ltxv {
 namespace {
+
+// One pass from its noise to clean latents f32 [1,C,T,H,W].
+at::Tensor sample_pass(Engine::Impl& engine, const ResolvedRequest& pass, const RunMedia& media, const Prompts& prompts,
+                       uint64_t condition_hash, NoiseSource& noise, const PlacementPlan& plan, RunContext& run) {
+  const StartState start = start_stage(engine, pass, media, noise, plan, run);
+  SamplerState state{.tokens = start.tokens,
+                     .clean_tokens = start.strength.defined() ? start.tokens : at::Tensor(),
+                     .strength = start.strength,
+                     .seed = *pass.request.seed,
+                     .condition_hash = condition_hash};
+  state.sigmas.assign(pass.sigmas.begin(), pass.sigmas.end());
+  state.sigmas.push_back(0.0f);
+  denoise_stage(engine, state, start.coordinates, prompts, pass, noise, plan, run);
+  return to_volume(state.tokens.narrow(1, start.extra_tokens, pass.latent.token_count()), pass.latent);
+}
 
 uint64_t hash_of(const std::string& settings) { return std::hash<std::string>{}(settings); }
 
@@ -28,40 +44,43 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
     if (!path.empty()) check_output_path(path);
   for (const std::string& remark : spec.remarks) run.log(LogLevel::warning, remark);
   if (r.window.frame_count > 0) return generate_long(*impl_, resolved, sink, run);
-  const PlacementPlan plan = impl_->plan(resolved.latent, most_passes(resolved));
+  const ResolvedRequest& last = resolved.last_pass();
+  const bool two_passes = &last != &resolved;
+  const PlacementPlan plan = impl_->plan(last.latent, std::max(most_predictions(resolved), most_predictions(last)));
   NoiseSource noise = open_noise(r.noise_path, *r.seed);
   RunMedia media = read_media(resolved, spec);
   read_adaptation(*impl_, resolved, media, run);
+  RunMedia last_media = two_passes ? read_media(last, spec) : RunMedia{};
+  if (two_passes) read_adaptation(*impl_, last, last_media, run);
 
   // Text.
   run.report(Stage::text, 0, 1);
   Prompts prompts{.positive = prompt_embeds(*impl_, r.prompt, r.prompt_embeds_path, r, plan, run), .negative = {}};
-  if (needs_negative(resolved)) prompts.negative = prompt_embeds(*impl_, *r.negative_prompt, r.negative_prompt_embeds_path, r, plan, run);
+  if (needs_negative(resolved) || needs_negative(last))
+    prompts.negative = prompt_embeds(*impl_, *r.negative_prompt, r.negative_prompt_embeds_path, r, plan, run);
   impl_->weights.stage_done(Component::text_encoder, plan);
   run.report(Stage::text, 1, 1);
 
-  // Start.
-  const StartState start = start_stage(*impl_, resolved, media, noise, plan, run);
+  // Denoise, twice where the first pass's latents are enlarged in between.
   GenerateResult result{.resolved = resolved, .metadata_json = run_record(*impl_, resolved)};
-  SamplerState state{.tokens = start.tokens,
-                     .clean_tokens = start.strength.defined() ? start.tokens : at::Tensor(),
-                     .strength = start.strength,
-                     .seed = *r.seed,
-                     .condition_hash = hash_of(result.metadata_json)};
-  state.sigmas.assign(resolved.sigmas.begin(), resolved.sigmas.end());
-  state.sigmas.push_back(0.0f);
-
-  // Denoise.
-  denoise_stage(*impl_, state, start.coordinates, prompts, resolved, noise, plan, run);
+  const uint64_t hash = hash_of(result.metadata_json);
+  result.latents = sample_pass(*impl_, resolved, media, prompts, hash, noise, plan, run);
+  if (two_passes) {
+    impl_->weights.stage_done(Component::transformer, plan);  // not beside the upsampler and the encoder where memory is short
+    last_media.video_latents = upscale_stage(*impl_, result.latents, *last.request.second_pass.adain, plan, run);
+    noise.set_prefix("pass2_");
+    result.latents = sample_pass(*impl_, last, last_media, prompts, hash, noise, plan, run);
+    noise.set_prefix("");
+  }
   impl_->weights.stage_done(Component::transformer, plan);
-  result.latents = to_volume(state.tokens.narrow(1, start.extra_tokens, resolved.latent.token_count()), resolved.latent);
   if (!r.save_latents_path.empty()) save_tensors(r.save_latents_path, {{"latents", result.latents}});
 
   // Decode.
-  const auto frames =
-      decode_stage(*impl_, result.latents, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space}, noise, plan, run);
+  const double tone_map = last.request.second_pass.tone_map.value_or(0);
+  const auto frames = decode_stage(
+      *impl_, result.latents, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space, tone_map}, noise, plan, run);
   impl_->weights.stage_done(Component::vae_decoder, plan);
-  result.frames = crop_to_asked(r.composite ? composite(frames, media.original, media.mask) : frames, resolved);
+  result.frames = crop_to_asked(r.composite ? composite(frames, media.original, media.mask) : frames, last);
   if (!r.save_noise_path.empty()) save_tensors(r.save_noise_path, noise.drawn());
   if (sink) {
     sink->begin(resolved, result.metadata_json);

@@ -66,6 +66,7 @@ std::string kind_of(const TensorSource& source) {
   };
   if (has("audio_")) return "an LTX-2 checkpoint (not supported; LTX-Video 0.9.x is)";
   if (has(".lora_")) return "LoRA";
+  if (has("post_upsample_res_blocks")) return "LTX-Video latent upsampler";
   const bool transformer = has("patchify_proj") || has("proj_in"), vae = has("per_channel_statistics") || has("latents_mean");
   if (transformer && vae) return kCheckpoint;
   if (transformer) return "LTX-Video transformer";

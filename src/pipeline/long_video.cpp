@@ -99,7 +99,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
   const LatentShape& all = resolved.latent;
   const int64_t size = r.window.frame_count / grid.temporal, overlap = *r.window.overlap / grid.temporal;
   const auto windows = split_into_windows(all.frames, size, overlap);
-  const PlacementPlan plan = engine.plan({size + overlap + 1, all.height, all.width}, most_passes(resolved));
+  const PlacementPlan plan = engine.plan({size + overlap + 1, all.height, all.width}, most_predictions(resolved));
   RunMedia media = read_media(resolved, spec);
   read_adaptation(engine, resolved, media, run);
   LTXV_CHECK(media.conditions.empty() || media.conditions[0].size(2) == 1, r.conditions.empty() ? "" : r.conditions[0].path,

@@ -68,6 +68,22 @@ at::Tensor read_prepared(const std::string& path, MediaUse use, const ResolvedRe
   return pad_to_computed(prepare_diffusers(clip, resolved), resolved);
 }
 
+// Without the antialiasing of resize(): what the official code does between its media, its passes and the result.
+at::Tensor resize_plain(const at::Tensor& frames, int64_t height, int64_t width) {
+  if (frames.size(3) == height && frames.size(4) == width) return frames;
+  const auto pictures = frames[0].transpose(0, 1).contiguous();
+  return at::upsample_bilinear2d(pictures, {height, width}, /*align_corners=*/false).transpose(0, 1).unsqueeze(0).contiguous();
+}
+
+// The same at the size of this pass. Of a run with two passes the frames of a tensor file are a reference's own: not cropped.
+at::Tensor read_for_pass(const std::string& path, MediaUse use, const ResolvedRequest& resolved) {
+  const PixelShape& size = resolved.computed;
+  const bool other_size = size.height != resolved.padded.height || size.width != resolved.padded.width;
+  if (!other_size) return read_prepared(path, use, resolved);
+  return resize_plain(is_tensor_file(path) ? read_frames(path, nullptr, nullptr) : read_prepared(path, use, resolved), size.height,
+                      size.width);
+}
+
 // Up to `count` frames by repeating the last one.
 at::Tensor fill_up(const at::Tensor& frames, int64_t count) {
   const int64_t missing = count - frames.size(2);
@@ -88,19 +104,19 @@ at::Tensor cleaned(const at::Tensor& mask) {
 }  // namespace
 
 at::Tensor read_condition(const ConditionItem& item, const ResolvedRequest& resolved, const Compression& compression) {
-  const auto frames = read_prepared(item.path, MediaUse::condition, resolved);
-  const int64_t room = resolved.padded.frames - item.frame_index;
+  // A pass at a lower rate sees every second frame, or fewer.
+  const auto frames = read_for_pass(item.path, MediaUse::condition, resolved).slice(2, 0, std::nullopt, resolved.frame_step);
+  const int64_t index = item.frame_index / resolved.frame_step, room = resolved.computed.frames - index;
   const int64_t usable = (std::min(frames.size(2), room) - 1) / compression.temporal * compression.temporal + 1;
-  LTXV_CHECK(usable == 1 || item.frame_index % compression.temporal == 0, "condition ", item.path, ": a clip must start at a multiple of ",
-             compression.temporal, " frames, not at ", item.frame_index);
+  LTXV_CHECK(usable == 1 || (index % compression.temporal == 0 && item.frame_index % resolved.frame_step == 0), "condition ", item.path,
+             ": a clip must start at a multiple of ", compression.temporal * resolved.frame_step, " frames, not at ", item.frame_index);
   return frames.narrow(2, 0, usable).contiguous();
 }
 
 at::Tensor read_input_frames(const std::string& path, const ResolvedRequest& resolved) {
-  const auto frames = read_prepared(path, MediaUse::input_video, resolved);
-  LTXV_CHECK(frames.size(2) >= resolved.asked.frames, path, ": ", frames.size(2), " usable frames, this run needs ",
-             resolved.asked.frames);
-  return fill_up(frames, resolved.padded.frames);
+  const auto frames = read_for_pass(path, MediaUse::input_video, resolved);
+  LTXV_CHECK(frames.size(2) >= resolved.asked.frames, path, ": ", frames.size(2), " usable frames, this run needs ", resolved.asked.frames);
+  return fill_up(frames.slice(2, 0, std::nullopt, resolved.frame_step), resolved.computed.frames);
 }
 
 at::Tensor read_original_frames(const std::string& path, const ResolvedRequest& resolved) {
@@ -161,7 +177,11 @@ at::Tensor crop_picture(const at::Tensor& frames, const ResolvedRequest& resolve
       .contiguous();
 }
 
-at::Tensor crop_to_asked(const at::Tensor& frames, const ResolvedRequest& resolved) {
+at::Tensor crop_to_asked(const at::Tensor& computed, const ResolvedRequest& resolved) {
+  const PixelShape& padded = resolved.padded;
+  const bool other_size = resolved.computed.height != padded.height || resolved.computed.width != padded.width;
+  // Clamped before it is resized, as the official code does: an overshoot must not spread.
+  const auto frames = other_size ? resize_plain(computed.clamp(-1, 1), padded.height, padded.width) : computed;
   return crop_picture(frames.narrow(2, 0, resolved.asked.frames), resolved);
 }
 

@@ -34,8 +34,10 @@ struct FittedVideo {
 /// Errors: as above; InvalidArgument when the clip covers everything.
 FittedVideo read_fitted_inside(const std::string& path, const ResolvedRequest& resolved);
 
-/// The asked part of computed frames: the first frames, and the middle of the picture.
-at::Tensor crop_picture(const at::Tensor& frames, const ResolvedRequest& resolved);  ///< the middle of every frame
+/// The middle of every frame of the padded size.
+at::Tensor crop_picture(const at::Tensor& frames, const ResolvedRequest& resolved);
+/// The asked part of the last pass's frames: the first frames, and the middle of the picture; frames of another size than the padded
+/// one are clamped and resized to it first.
 at::Tensor crop_to_asked(const at::Tensor& frames, const ResolvedRequest& resolved);
 
 }  // namespace ltxv

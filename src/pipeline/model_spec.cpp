@@ -273,6 +273,12 @@ ModelSpec load_model_spec(const ModelParts& parts) {
                spec.transformer.in_channels, " latent channels does not fit the VAE's ", spec.vae.latent_channels, " (",
                spec.vae_files.path, ")");
   read_text_parts(spec, parts);
+  for (const std::string& path : parts.upscalers) {
+    spec.upsamplers.push_back(load_upsampler_spec(path));
+    LTXV_REQUIRE(BadWeights, spec.upsamplers.back().config.channels == spec.vae.latent_channels, path, ": an upsampler of ",
+                 spec.upsamplers.back().config.channels, " latent channels does not fit the VAE's ", spec.vae.latent_channels, " (",
+                 spec.vae_files.path, ")");
+  }
   return spec;
 }
 

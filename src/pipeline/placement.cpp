@@ -51,7 +51,8 @@ PlacementPlan plan_placement(const PlacementInput& in) {
                         ? all + largest_activation
                         : std::max({weights(Component::text_encoder),
                                     weights(Component::transformer) + plan.denoise_activation_bytes,
-                                    weights(Component::vae_decoder) + plan.decode_activation_bytes, weights(Component::vae_encoder)});
+                                    weights(Component::vae_decoder) + plan.decode_activation_bytes, weights(Component::vae_encoder),
+                                    weights(Component::upsampler)});
   return plan;
 }
 

@@ -9,10 +9,10 @@
 
 namespace ltxv {
 
-enum class Component { text_encoder, transformer, vae_encoder, vae_decoder };
-inline constexpr int kComponentCount = 4;
+enum class Component { text_encoder, transformer, vae_encoder, vae_decoder, upsampler };
+inline constexpr int kComponentCount = 5;
 inline constexpr std::array<const char*, kComponentCount> kComponentNames = {"text_encoder", "transformer", "vae_encoder",
-                                                                             "vae_decoder"};
+                                                                             "vae_decoder", "upsampler"};
 
 enum class ComputeType { f32, bf16 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "diffusion/schedule.h"
+#include "pipeline/passes.h"
 
 namespace ltxv {
 namespace {
@@ -38,7 +39,7 @@ void resolve_shape(Request& r, const Preset& preset, const Compression& grid) {
 }
 
 // Leaves out the steps a request skips; the step after the last kept one goes to 0.
-void cut_schedule(Request& r, std::vector<double>& sigmas) {
+void cut_schedule(Request& r, std::vector<double>& sigmas, bool starts_from_video) {
   const auto count = static_cast<int64_t>(sigmas.size());
   if (r.strength) {
     check_range("strength", *r.strength, 0, 1);
@@ -51,11 +52,12 @@ void cut_schedule(Request& r, std::vector<double>& sigmas) {
   }
   LTXV_CHECK(r.skip_first_steps >= 0 && r.skip_last_steps >= 0 && r.skip_first_steps + r.skip_last_steps < count,
              "skipping ", r.skip_first_steps, " first and ", r.skip_last_steps, " last steps leaves none of the ", count);
-  LTXV_CHECK(r.skip_first_steps == 0 || !r.input_video_path.empty(), "skip-first-steps needs an input video to start from");
+  LTXV_CHECK(r.skip_first_steps == 0 || starts_from_video, "skip-first-steps needs an input video to start from");
   sigmas = std::vector<double>(sigmas.begin() + r.skip_first_steps, sigmas.end() - r.skip_last_steps);
 }
 
-std::vector<double> resolve_sigmas(Request& r, const Preset& preset, const ModelSpec& spec, int64_t token_count) {
+std::vector<double> resolve_sigmas(Request& r, const Preset& preset, const ModelSpec& spec, int64_t token_count,
+                                   bool starts_from_video) {
   LTXV_CHECK(r.step_count >= 0 && r.step_count <= kMaxSteps, "steps ", r.step_count, " is not between 1 and ", kMaxSteps);
   LTXV_CHECK(r.step_count == 0 || r.sigmas.empty(), "steps and sigmas exclude each other");
   auto sigmas = r.sigmas;
@@ -77,7 +79,7 @@ std::vector<double> resolve_sigmas(Request& r, const Preset& preset, const Model
     }
   }
   check_sigmas(sigmas);
-  cut_schedule(r, sigmas);
+  cut_schedule(r, sigmas, starts_from_video);
   r.step_count = static_cast<int64_t>(sigmas.size());
   return sigmas;
 }
@@ -183,10 +185,20 @@ void resolve_windows(Request& r, const Compression& grid) {
                " is at frame ", c.frame_index);
 }
 
+// Last of all, so that whatever a pass takes over from the first one is filled in.
+void add_second_pass(ResolvedRequest& out, const Preset& preset, const ModelSpec& spec) {
+  auto second = plan_second_pass(out, preset, spec);
+  second.sigmas = resolve_sigmas(second.request, preset, spec, second.latent.token_count(), /*starts_from_video=*/true);
+  second.guidance = resolve_guidance(second.request, second.sigmas, spec.transformer.layer_count);
+  second.first_step = out.all_steps;
+  second.all_steps = out.all_steps += second.request.step_count;
+  out.second_pass.push_back(std::move(second));
+}
+
 }  // namespace
 
 ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
-  const Preset& preset = spec.preset(request.preset);
+  const Preset& preset = pick_preset(request, spec);
   ResolvedRequest out;
   out.request = request;
   Request& r = out.request;
@@ -195,11 +207,12 @@ ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
   resolve_shape(r, preset, spec.vae.compression);
   out.asked = {r.frame_count, r.height, r.width};
   out.padded = pad_to_grid(out.asked, spec.vae.compression);
-  out.latent = latent_shape(out.padded, spec.vae.compression);
+  plan_first_pass(out, preset, spec);
 
+  apply_preset_pass(r, preset);
   LatentShape sampled = out.latent;  // at once
   if (r.window.frame_count > 0) sampled.frames = std::min(sampled.frames, r.window.frame_count / spec.vae.compression.temporal);
-  out.sigmas = resolve_sigmas(r, preset, spec, sampled.token_count());
+  out.sigmas = resolve_sigmas(r, preset, spec, sampled.token_count(), !r.input_video_path.empty());
   r.guidance_scale = or_preset(r.guidance_scale, preset.guidance_scale);
   r.guidance_rescale = or_preset(r.guidance_rescale, preset.guidance_rescale);
   out.guidance = resolve_guidance(r, out.sigmas, spec.transformer.layer_count);
@@ -226,6 +239,9 @@ ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
   LTXV_CHECK(!r.image_crf || r.image_prep == ImagePrep::official, "image-crf needs image-prep official");
   r.image_crf = or_preset<int64_t>(r.image_crf, 29);
   LTXV_CHECK(*r.image_crf >= 0 && *r.image_crf <= 51, "image-crf ", *r.image_crf, " is not between 0 and 51");
+
+  out.all_steps = r.step_count;
+  if (r.pass_count == 2) add_second_pass(out, preset, spec);
   return out;
 }
 

@@ -104,6 +104,9 @@ struct Request {
   bool composite = false;  ///< pixels the mask keeps are copied from the input video into the result
 
   WindowOptions window;  ///< the prompt then holds one prompt a window, separated by "|"; the last one repeats
+  // Two passes: the first at a part of the size, its latents enlarged by the engine's upsamplers, the second on those.
+  int64_t pass_count = 0;  ///< 1 or 2; 0: two where the engine has an upsampler or the preset asks for one
+  SecondPass second_pass;  ///< what is not said: the preset's, else as the first pass
 
   std::vector<ConditionItem> conditions;
   std::optional<double> image_noise_scale;
@@ -132,14 +135,21 @@ struct StepGuidance {
   bool operator==(const StepGuidance&) const = default;
 };
 
-/// Every field filled, checked and on the model's grid.
+/// Every field filled, checked and on the model's grid: one pass of a run.
 struct ResolvedRequest {
   Request request;      ///< with every optional set
   PixelShape asked;     ///< what the caller gets
-  PixelShape padded;    ///< what is computed; cropped to `asked` afterwards
-  LatentShape latent;
+  PixelShape padded;    ///< `asked` on the grid
+  PixelShape computed;  ///< of this pass: `padded`, or another size that the last pass's frames are resized from
+  LatentShape latent;   ///< of `computed`
+  double frames_per_second = 0;  ///< of this pass: a temporal upsampler doubles it
+  int64_t frame_step = 1;        ///< frames of the result a frame of this pass stands for
+  int64_t first_step = 0, all_steps = 0;  ///< of the steps of both passes
   std::vector<double> sigmas;          ///< descending, without the final 0
   std::vector<StepGuidance> guidance;  ///< one a step
+  std::vector<ResolvedRequest> second_pass;  ///< none or one: the same request with the second pass's size, steps and guidance
+
+  const ResolvedRequest& last_pass() const { return second_pass.empty() ? *this : second_pass.front(); }
 };
 
 /// Merges the preset, checks ranges and derives shapes. Errors: InvalidArgument naming the option, what was given and what is

@@ -5,8 +5,36 @@
 
 namespace ltxv {
 
+using json = nlohmann::ordered_json;
+
+namespace {
+
+json number_or_list(const std::vector<double>& list) { return list.size() == 1 ? json(list[0]) : json(list); }
+
+// Only what is not as in the first pass.
+void add_second_pass(json& j, const ResolvedRequest& first, const ModelSpec& spec) {
+  const ResolvedRequest& second = first.last_pass();
+  const Request &r = second.request, &before = first.request;
+  for (const UpsamplerPart& u : spec.upsamplers) j["upscaler"].push_back(u.path);
+  j["passes"] = 2;
+  if (before.second_pass.downscale) j["downscale"] = *before.second_pass.downscale;
+  j["pass2_computed"] = {{"width", second.computed.width}, {"height", second.computed.height}, {"num_frames", second.computed.frames}};
+  j["pass2_sigmas"] = second.sigmas;
+  j["pass2_guidance_scale"] = number_or_list(r.guidance_scales);
+  j["pass2_guidance_rescale"] = number_or_list(r.guidance_rescales);
+  if (r.guidance_timesteps != before.guidance_timesteps) j["pass2_guidance_timesteps"] = r.guidance_timesteps;
+  j["pass2_stg_scale"] = number_or_list(r.stg_scales);
+  if (r.stg_mode != before.stg_mode) j["pass2_stg_mode"] = r.stg_mode;
+  if (r.skip_blocks != before.skip_blocks) j["pass2_skip_blocks"] = r.skip_blocks;
+  if (r.cfg_star) j["pass2_cfg_star"] = true;
+  if (r.stochastic) j["pass2_stochastic"] = true;
+  j["adain"] = *r.second_pass.adain;
+  j["tone_map"] = *r.second_pass.tone_map;
+}
+
+}  // namespace
+
 std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
-  using json = nlohmann::ordered_json;
   const Request& r = resolved.request;
   json j;
   j["model"] = spec.name;
@@ -22,22 +50,23 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
   j["width"] = resolved.asked.width;
   j["height"] = resolved.asked.height;
   j["num_frames"] = resolved.asked.frames;
-  if (resolved.padded != resolved.asked)
-    j["computed"] = {{"width", resolved.padded.width}, {"height", resolved.padded.height}, {"num_frames", resolved.padded.frames}};
+  if (resolved.computed != resolved.asked)
+    j["computed"] = {{"width", resolved.computed.width}, {"height", resolved.computed.height}, {"num_frames", resolved.computed.frames}};
   j["frame_rate"] = r.frames_per_second;
   j["num_inference_steps"] = r.step_count;
   j["sigmas"] = resolved.sigmas;
-  const auto number_or_list = [](const std::vector<double>& list) { return list.size() == 1 ? json(list[0]) : json(list); };
   j["guidance_scale"] = number_or_list(r.guidance_scales);
   j["guidance_rescale"] = number_or_list(r.guidance_rescales);
   if (!r.guidance_timesteps.empty()) j["guidance_timesteps"] = r.guidance_timesteps;
   if (r.cfg_star) j["cfg_star"] = true;
-  if (r.stg_scales != std::vector<double>{0}) {
+  // Also a 0 where the preset, read again, would say otherwise.
+  if (r.stg_scales != std::vector<double>{0} || !spec.preset(r.preset).pass.stg_scales.empty()) {
     j["stg_scale"] = number_or_list(r.stg_scales);
     j["stg_mode"] = r.stg_mode;
     j["skip_blocks"] = r.skip_blocks;
   }
   if (r.stochastic) j["stochastic"] = true;
+  if (r.pass_count == 2) add_second_pass(j, resolved, spec);
   if (!r.input_video_path.empty()) j["input_video"] = r.input_video_path;
   if (!r.mask_path.empty()) j["mask"] = r.mask_path;
   if (r.mask_blend > 0) j["mask_blend"] = r.mask_blend;

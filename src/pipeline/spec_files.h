@@ -45,6 +45,10 @@ KeyMap t5_names();
 /// text_encoder/config.json. Errors: as above.
 T5Config t5_config_from_transformers(const nlohmann::json& config, const std::string& where);
 
+/// A latent upsampler: a diffusers folder (or one that holds latent_upsampler/), or a file with or without its description; what is
+/// stated must agree with the shapes. Headers only.   Errors: IoError, BadWeights, Unsupported naming the file and the key or tensor.
+UpsamplerPart load_upsampler_spec(const std::string& path);
+
 /// scheduler/scheduler_config.json. Errors: as above.
 ScheduleSpec schedule_from_diffusers(const nlohmann::json& config, const std::string& where);
 

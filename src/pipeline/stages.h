@@ -51,7 +51,7 @@ at::Tensor encode_media(Engine::Impl& engine, const at::Tensor& pixels, const Pl
 /// True when some step makes a pass with the negative prompt.
 bool needs_negative(const ResolvedRequest& resolved);
 /// Predictions of the step that makes most of them.
-int64_t most_passes(const ResolvedRequest& resolved);
+int64_t most_predictions(const ResolvedRequest& resolved);
 
 struct Prompts {
   PromptEmbeds positive, negative;  ///< negative only where needs_negative()
@@ -81,5 +81,10 @@ class Predictor {
 /// Shapes: coordinates i64 [3,N].   Errors: NumericError naming the step, Cancelled.
 void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& coordinates, const Prompts& prompts,
                    const ResolvedRequest& resolved, NoiseSource& noise, const PlacementPlan& plan, RunContext& run);
+
+/// Normalised latents of the first pass -> those that the second one starts from: through every upsampler of the model, then `adain`
+/// of the way to the first pass's statistics.   Shapes: f32 [1,C,T,H,W] -> [1,C,T',H',W'].   Errors: NumericError, Cancelled.
+/// Source: LTX-Video pipeline_ltx_video.py, LTXMultiScalePipeline.
+at::Tensor upscale_stage(Engine::Impl& engine, const at::Tensor& latents, double adain, const PlacementPlan& plan, RunContext& run);
 
 }  // namespace ltxv

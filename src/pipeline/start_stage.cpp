@@ -13,13 +13,14 @@ at::Tensor initial_noise(NoiseSource& noise, NoiseKind kind, int64_t channels, c
 }
 
 std::vector<EncodedCondition> encode_conditions(Engine::Impl& engine, const std::vector<ConditionItem>& items,
-                                                const std::vector<at::Tensor>& pixels, const PlacementPlan& plan, RunContext& run) {
+                                                const std::vector<at::Tensor>& pixels, int64_t frame_step, const PlacementPlan& plan,
+                                                RunContext& run) {
   std::vector<EncodedCondition> encoded;
   const auto count = static_cast<int64_t>(items.size());
   for (int64_t i = 0; i < count; ++i) {
     run.report(Stage::encode, i, count);
     const auto encoder = engine.weights.vae_encoder(plan.type(Component::vae_encoder));
-    encoded.push_back({encoder->encode(pixels[i], run), items[i].frame_index, items[i].strength});
+    encoded.push_back({encoder->encode(pixels[i], run), items[i].frame_index / frame_step, items[i].strength});
   }
   if (count > 0) {
     engine.weights.stage_done(Component::vae_encoder, plan);
@@ -99,7 +100,7 @@ StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, co
   const Request& r = resolved.request;
   const auto drawn = initial_noise(noise, r.noise_kind, spec.vae.latent_channels, resolved.latent);
   const auto start = mix_input_video(engine, resolved, media, drawn, plan, run);
-  const auto conditions = encode_conditions(engine, r.conditions, media.conditions, plan, run);
+  const auto conditions = encode_conditions(engine, r.conditions, media.conditions, resolved.frame_step, plan, run);
   auto state = apply_conditions(start, conditions, spec.vae.compression, frame_rule(resolved, spec), noise);
   add_control(engine, resolved, media, state, noise, plan, run);
   return state;

@@ -36,6 +36,8 @@ WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec)
                                                                       : open_part(spec.vae_files.path, access);
   sources_[static_cast<int>(Component::vae_encoder)] = vae;
   sources_[static_cast<int>(Component::vae_decoder)] = vae;
+  for (const UpsamplerPart& part : spec.upsamplers) upsampler_sources_.push_back(open_part(part.path, access));
+  upsamplers_.resize(upsampler_sources_.size());
 }
 
 template <class T, class Load>
@@ -112,6 +114,26 @@ std::shared_ptr<const VideoVae> WeightStore::vae_decoder(ComputeType type) {
   });
 }
 
+std::shared_ptr<const LatentUpsampler> WeightStore::upsampler(size_t index, ComputeType type) {
+  const std::lock_guard lock(mutex_);
+  auto& slot = upsamplers_.at(index);
+  ComputeType& loaded = loaded_types_[static_cast<int>(Component::upsampler)];
+  if (loaded != type) upsamplers_.assign(upsamplers_.size(), nullptr);
+  loaded = type;
+  if (!slot) {
+    Parameters parameters(upsampler_sources_[index], {}, scalar(type), "latent upsampler");
+    slot = std::make_shared<const LatentUpsampler>(spec_.upsamplers[index].config, parameters);
+  }
+  return slot;
+}
+
+WeightStore::LatentStatistics WeightStore::latent_statistics() const {
+  Parameters parameters(source(Component::vae_decoder), spec_.vae_decoder_names, at::kFloat, "vae");
+  const int64_t channels = spec_.vae.latent_channels;
+  const auto take = [&](const char* name) { return parameters.take(name, {channels}).view({1, channels, 1, 1, 1}); };
+  return {take("per_channel_statistics.mean-of-means"), take("per_channel_statistics.std-of-means")};
+}
+
 void WeightStore::stage_done(Component component, const PlacementPlan& plan) {
   if (plan.residency[static_cast<int>(component)] == Residency::resident) return;
   const std::lock_guard lock(mutex_);
@@ -124,6 +146,7 @@ void WeightStore::stage_done(Component component, const PlacementPlan& plan) {
     case Component::transformer: transformer_.reset(); break;
     case Component::vae_encoder: vae_encoder_.reset(); break;
     case Component::vae_decoder: vae_decoder_.reset(); break;
+    case Component::upsampler: upsamplers_.assign(upsamplers_.size(), nullptr); break;
   }
 }
 
@@ -142,6 +165,12 @@ std::array<int64_t, kComponentCount> WeightStore::parameter_counts() const {
       counts[i] += elements;
     }
   }
+  for (const auto& file : upsampler_sources_)
+    for (const TensorEntry& entry : file->entries()) {
+      int64_t elements = 1;
+      for (const int64_t axis : entry.shape) elements *= axis;
+      counts[static_cast<int>(Component::upsampler)] += elements;
+    }
   return counts;
 }
 

@@ -9,6 +9,7 @@
 #include "pipeline/request.h"
 #include "text/t5_encoder.h"
 #include "transformer/transformer.h"
+#include "upscale/latent_upsampler.h"
 #include "vae/video_vae.h"
 #include "weights/tensor_source.h"
 #include "weights/weight_changes.h"
@@ -26,6 +27,14 @@ class WeightStore {
   std::shared_ptr<const Transformer> transformer(ComputeType type, const std::vector<LoraItem>& loras = {});
   std::shared_ptr<const VideoVae> vae_encoder(ComputeType type);
   std::shared_ptr<const VideoVae> vae_decoder(ComputeType type);
+  /// Upsampler `index` of the spec.
+  std::shared_ptr<const LatentUpsampler> upsampler(size_t index, ComputeType type);
+
+  /// The VAE's mean and deviation of raw latents, f32 [1,C,1,1,1] each, without loading the rest of it.
+  struct LatentStatistics {
+    at::Tensor mean, deviation;
+  };
+  LatentStatistics latent_statistics() const;
 
   /// Opens LoRA files for the transformer and checks every tensor of them; nothing is merged yet. Null for an empty list. The same
   /// files give the same object again until another list is asked for.   Errors: as WeightChanges.
@@ -56,6 +65,8 @@ class WeightStore {
   std::shared_ptr<const WeightChanges> loaded_changes_;  // in transformer_
   std::string lora_key_;                                 // what opened_loras_ was made from
   std::shared_ptr<const WeightChanges> opened_loras_;
+  std::vector<std::shared_ptr<const TensorSource>> upsampler_sources_;
+  std::vector<std::shared_ptr<const LatentUpsampler>> upsamplers_;
 };
 
 }  // namespace ltxv

@@ -68,6 +68,12 @@ std::string ConfigObject::string(const char* key, const std::string& fallback) {
   return v->get<std::string>();
 }
 
+const nlohmann::json& ConfigObject::peek(const char* key) {
+  const auto* v = find(key);
+  LTXV_REQUIRE(BadWeights, v, at(key), " is missing");
+  return *v;
+}
+
 const nlohmann::json& ConfigObject::array(const char* key, size_t most) {
   const auto* v = find(key);
   LTXV_REQUIRE(BadWeights, v, at(key), " is missing");

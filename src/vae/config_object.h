@@ -27,6 +27,9 @@ class ConfigObject {
   /// The raw array under `key`. Errors: BadWeights (absent, not an array, or more than `most` entries).
   const nlohmann::json& array(const char* key, size_t most);
 
+  /// Whatever is under a key that is there, to be looked into by the caller. Errors: BadWeights (absent).
+  const nlohmann::json& peek(const char* key);
+
   /// Accepts a key whose value changes nothing here.
   void ignore(const char* key) { read_.insert(key); }
   /// Accepts a key only with one value. Errors: Unsupported naming both.

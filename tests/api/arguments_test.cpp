@@ -59,6 +59,7 @@ TEST(Null, IsRefusedByNameEverywhere) {
   expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_embed(nullptr, nullptr, &tensors, e); });
   expect_null_refused("options", [&](ltxv_error* e) { return ltxv_embed(engine, nullptr, &tensors, e); });
   expect_null_refused("frames", [&](ltxv_error* e) { return ltxv_encode(engine, nullptr, nullptr, &tensors, e); });
+  expect_null_refused("latents", [&](ltxv_error* e) { return ltxv_upscale(engine, nullptr, nullptr, &tensors, e); });
   expect_null_refused("latents", [&](ltxv_error* e) { return ltxv_decode(engine, nullptr, nullptr, &video, e); });
   expect_null_refused("path", [&](ltxv_error* e) { return ltxv_read_frames(nullptr, 0, 0, 0, &video, e); });
   expect_null_refused("frames", [&](ltxv_error* e) { return ltxv_video_new(nullptr, 8, &video, e); });

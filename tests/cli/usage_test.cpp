@@ -148,6 +148,9 @@ TEST(CliUsage, MistakesEndWithTwoOneLineAndAHint) {
       {{"encode", "in.mp4", "-o", "l.safetensors", "--width", "64"}, "--height go together"},
       {{"decode"}, "the input file is missing"},
       {{"replay"}, "the file to make again is missing"},
+      {{"upscale", "l.safetensors", "-o", "o.safetensors"}, "--upscaler is missing"},
+      {{"generate", "x", "--passes", "3"}, "'3' is not a whole number from 1 to 2"},
+      {{"generate", "x", "--pass2-sigmas", "0.9", "--pass2-steps", "2"}, "excludes"},
   };
   for (const Wrong& wrong : cases) {
     Program program(wrong.words);
@@ -170,6 +173,9 @@ TEST(CliUsage, OptionsTheModelCannotSatisfyAreWrongUsageToo) {
   EXPECT_EQ(f.exit_code, 2);
   EXPECT_NE(f.err.find("no-such-preset"), std::string::npos) << f.err;
   EXPECT_TRUE(program.files().empty());
+  const Finished two = Program(small_generate({"--passes", "2"})).wait();
+  EXPECT_EQ(two.exit_code, 2);
+  EXPECT_NE(two.err.find("two passes need a latent upsampler: --upscaler names one"), std::string::npos) << two.err;
 }
 
 TEST(CliFailure, IsOneLineAndExitCodeOne) {
