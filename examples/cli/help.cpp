@@ -75,7 +75,7 @@ std::string help_examples(const std::string& command) {
            "      --width 704 --height 480 --seconds 5 --steps 30\n"
            "  ltxv generate \"the shape grows\" --image first.png -o grows.webm\n"
            "  ltxv generate \"...\" --condition a.png@0 --condition b.mp4@96:0.8\n"
-           "  ltxv generate \"...\" --upscaler ltxv-spatial-upscaler-0.9.8.safetensors    in two passes\n"
+           "  ltxv generate \"...\" --upscaler spatial-upscaler.safetensors    in two passes\n"
            "  echo \"a blue star spins\" | ltxv generate - -o star.gif --quiet\n";
   }
   if (command == "embed") {

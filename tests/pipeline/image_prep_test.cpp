@@ -18,7 +18,7 @@ ResolvedRequest request(ImagePrep prep, PixelShape asked, int64_t crf) {
   r.request.image_prep = prep;
   r.request.image_crf = crf;
   r.asked = asked;
-  r.padded = pad_to_grid(asked, {32, 8});
+  r.padded = r.computed = pad_to_grid(asked, {32, 8});
   return r;
 }
 
