@@ -34,8 +34,8 @@ std::string named(const std::string& name, const TensorEntry& entry) {
 }  // namespace
 
 Parameters::Parameters(std::shared_ptr<const TensorSource> source, const KeyMap& map, at::ScalarType dtype,
-                       std::string component, std::shared_ptr<const WeightChanges> changes)
-    : source_(std::move(source)), dtype_(dtype), component_(std::move(component)), changes_(std::move(changes)) {
+                       std::string component, std::shared_ptr<const WeightChanges> changes, Reading reading)
+    : source_(std::move(source)), dtype_(dtype), component_(std::move(component)), changes_(std::move(changes)), reading_(reading) {
   for (const TensorEntry& entry : source_->entries()) {
     const std::string name = map.apply(entry.name);
     if (name.empty()) continue;
@@ -76,6 +76,12 @@ at::Tensor Parameters::converted(const Claim& claim, at::ScalarType dtype, const
                  stored_type_name(entry.type), ", ", c10::toString(dtype), " is needed");
     return to_tensor(entry, source_);
   }
+  // Small ones are read all the same: statistics and scales are looked at while a component is built.
+  constexpr uint64_t kFewBytes = 1 << 16;
+  if (reading_ == Reading::names) {
+    if (entry.byte_count > kFewBytes) return at::empty(entry.shape, at::TensorOptions().dtype(dtype).device(at::kMeta));
+    return (is_block_type(entry.type) ? widened(entry) : to_tensor(entry, source_)).to(dtype);
+  }
   LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), where, " holds NaN or Inf");
   at::Tensor tensor = is_block_type(entry.type) ? widened(entry) : to_tensor(entry, source_);
   const at::ScalarType stored = tensor.scalar_type();
@@ -106,7 +112,7 @@ StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef sh
   const bool narrow = at != by_name_.end() && at->second->type == StoredType::bf16 && dtype_ == at::kFloat;
   StoredWeight weight{take_as(name, shape, narrow ? at::kBFloat16 : dtype_)};
   // A conversion, or a copy of unaligned bytes, lies elsewhere.
-  weight.mapped = at->second->mapped && weight.values.const_data_ptr() == at->second->data;
+  weight.mapped = at->second->mapped && !weight.values.is_meta() && weight.values.const_data_ptr() == at->second->data;
   weight.let_go();  // the check for NaN has read it all
   return weight;
 }
@@ -143,7 +149,7 @@ Matrix Parameters::take_matrix(const std::string& name, at::IntArrayRef shape, M
                stored_type_name(entry.type), " in a file of scaled fp8, but its scale '", printable(layer_of(name)), ".", kWeightScales[0],
                "' is missing");
   if (is_narrow_type(entry.type) && (dtype_ == at::kFloat || dtype_ == at::kBFloat16) && !is_changed(name)) {
-    LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), claimed.where, " holds NaN or Inf");
+    LTXV_REQUIRE(NumericError, reading_ == Reading::names || !has_nan_or_inf(entry), claimed.where, " holds NaN or Inf");
     return {{}, std::make_shared<const NarrowMatrix>(entry, source_, scales, dtype_)};
   }
   return {converted(claimed, dtype_, scales), nullptr};

@@ -28,6 +28,10 @@ struct StoredWeight {
 /// What a matrix is used as. A file of scaled fp8 has a scale for every fp8 matrix of a linear layer; tables go without.
 enum class MatrixUse { linear, table };
 
+/// names: only names, shapes and types are checked. What is claimed has its shape and dtype but, above a few numbers, no values and no
+/// memory, so that building a component tells whether a file fits it without reading the file.
+enum class Reading { values, names };
+
 class Parameters {
  public:
   /// `map` turns names in the source into canonical ones. `dtype` is the compute dtype: a floating tensor stored in it is used in
@@ -35,7 +39,7 @@ class Parameters {
   /// f32, before that one conversion.
   /// Errors: BadWeights when two tensors of the source get the same canonical name.
   Parameters(std::shared_ptr<const TensorSource> source, const KeyMap& map, at::ScalarType dtype,
-             std::string component, std::shared_ptr<const WeightChanges> changes = nullptr);
+             std::string component, std::shared_ptr<const WeightChanges> changes = nullptr, Reading reading = Reading::values);
 
   /// Claims a tensor. Shapes: exactly `shape`. Errors: BadWeights (missing, other shape, claimed before), NumericError (NaN or
   /// Inf inside, or a value that overflows the compute dtype fp16). Integers are never converted: asking for a floating dtype
@@ -79,6 +83,7 @@ class Parameters {
   at::ScalarType dtype_;
   std::string component_;
   std::shared_ptr<const WeightChanges> changes_;
+  Reading reading_;
 };
 
 /// A path inside the parameters: scope / "attn1" / "to_q".
