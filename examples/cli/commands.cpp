@@ -224,6 +224,7 @@ void run_command(Options& options, Reporter& reporter, const ltxv::cancel_token&
   if (options.command == "encode") return encode(options, reporter, cancel);
   if (options.command == "upscale") return upscale(options, reporter, cancel);
   if (options.command == "decode") return decode(options, reporter, cancel);
+  if (options.command == "doctor") return run_doctor(options, reporter, cancel);
   run_info(options, reporter);
 }
 

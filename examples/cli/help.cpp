@@ -103,6 +103,15 @@ std::string help_examples(const std::string& command) {
     return "example:\n"
            "  ltxv replay out.mp4 -o again.mp4      the same bits: 'cmp out.mp4 again.mp4' says nothing\n";
   }
+  if (command == "doctor") {
+    return "examples:\n"
+           "  ltxv doctor ./LTX-Video-0.9.5          is this model whole and sound\n"
+           "  ltxv doctor ltxv-13b.gguf vae.safetensors t5.gguf spiece.model style.safetensors\n"
+           "                                         do these belong together\n"
+           "  ltxv doctor --kernels                  what this processor runs\n"
+           "\n"
+           "Exit codes: 0 good (warnings allowed), 1 a problem that would stop or spoil a run.\n";
+  }
   if (command == "info") {
     return "examples:\n"
            "  ltxv info ./LTX-Video-0.9.5      what this model is, and what is missing\n"

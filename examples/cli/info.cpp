@@ -9,19 +9,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-/// 1234567 -> "1.23 M", the way sizes of models are spoken of.
-std::string short_count(double value, const char* unit) {
-  const char* suffix = "";
-  for (const char* next : {"k", "M", "G", "T"}) {
-    if (value < 1000) break;
-    value /= 1000;
-    suffix = next;
-  }
-  char text[48];
-  std::snprintf(text, sizeof text, "%.3g%s%s%s", value, *suffix || *unit ? " " : "", suffix, unit);
-  return text;
-}
-
 std::string scalar_text(const std::string& key, const ordered_json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number() && key == "parameters") return short_count(value.get<double>(), "");
@@ -57,6 +44,18 @@ void append(const ordered_json& value, const std::string& key, const std::string
 }
 
 }  // namespace
+
+std::string short_count(double value, const char* unit) {
+  const char* suffix = "";
+  for (const char* next : {"k", "M", "G", "T"}) {
+    if (value < 1000) break;
+    value /= 1000;
+    suffix = next;
+  }
+  char text[48];
+  std::snprintf(text, sizeof text, "%.3g%s%s%s", value, *suffix || *unit ? " " : "", suffix, unit);
+  return text;
+}
 
 std::string readable(const std::string& json_text) {
   const ordered_json object = ordered_json::parse(json_text, nullptr, /*allow_exceptions=*/false);

@@ -462,6 +462,15 @@ struct Commands {
     auto* info = add_command("info", "Say what a model, a model file, a clip or this build is.");
     add_input(info, "MODEL", "model folder, model file, clip or bundled name; nothing: this build");
     add_general(info);
+
+    auto* doctor = add_command("doctor", "Say what is wrong with files: each by itself, and whether they belong together.");
+    doctor->add_option("FILE", options.inputs, "model folders, component folders, files of any part, LoRAs, upsamplers, bundled names");
+    doctor->add_flag("--kernels", options.kernels, "report which kernels this build chooses, and why, instead of looking at files")
+        ->group("general");
+    doctor->add_flag("--headers-only", options.headers_only, "leave the values unread: names, shapes and descriptions only")->group("general");
+    text(doctor, "--release", "NAME", options.engine.release, "release of files that do not describe themselves (docs/models.md)")
+        ->group("general");
+    add_general(doctor);
   }
 
   Commands() {
@@ -484,7 +493,7 @@ HelpPage page_of(CLI::App& app, const std::string& command) {
   HelpPage::Group words{"arguments", {}};
   for (const CLI::Option* option : app.get_options()) {
     if (!option->get_positional()) continue;
-    page.usage += command == "info" ? " [" + option->get_name(true) + "]" : " " + option->get_name(true);
+    page.usage += command == "info" ? " [" + option->get_name(true) + "]" : " " + option->get_name(true) + (command == "doctor" ? "..." : "");
     words.rows.push_back({option->get_name(true), option->get_description()});
   }
   if (!command.empty()) page.usage += " [OPTIONS]";
@@ -586,6 +595,11 @@ void finish(Commands& c) {
   o.input = c.input.value_or("");
   if (o.command == "info") return;
   if (o.command == "replay" && !c.input) throw wrong("the file to make again is missing");
+  if (o.command == "doctor") {
+    if (o.inputs.empty() && !o.kernels) throw wrong("a file is missing");
+    if (!o.inputs.empty() && o.kernels) throw wrong("FILE and --kernels exclude each other");
+    return;
+  }
   for (const std::string& word : c.condition_words) o.generate.conditions.push_back(parse_condition(word));
   for (const std::string& word : c.lora_words) o.generate.loras.push_back(parse_lora(word));
   if (!c.image_path.empty()) o.generate.conditions.insert(o.generate.conditions.begin(), {.path = c.image_path});
@@ -663,7 +677,7 @@ Options parse_command_line(int argc, const char* const* argv) {
     }
     if (c->show_version) throw TextRequested{"ltxv " + std::string(ltxv::version()) + "\n"};
     if (c->options.command.empty())
-      throw UsageError("", "a command is missing: generate, embed, encode, upscale, decode, replay or info");
+      throw UsageError("", "a command is missing: generate, embed, encode, upscale, decode, replay, info or doctor");
     finish(*c);
   } catch (const CLI::CallForHelp&) {
     throw TextRequested{format_help(page_of(used(), name()), column_count(STDOUT_FILENO))};

@@ -22,7 +22,7 @@ struct TextRequested {
 };
 
 struct Options {
-  std::string command;  ///< generate, embed, encode, upscale, decode, replay, info
+  std::string command;  ///< generate, embed, encode, upscale, decode, replay, info, doctor
   bool quiet = false, json = false;
 
   std::string input;  ///< PROMPT, IN, L, or what info is asked about
@@ -30,6 +30,10 @@ struct Options {
   ltxv::engine_options engine;
   ltxv::generate_options generate;  ///< also holds the sizes of encode and the decoder settings of decode
   bool print_request = false;
+
+  std::vector<std::string> inputs;  ///< of doctor
+  bool kernels = false;             ///< doctor: report on this build instead
+  bool headers_only = false;
 };
 
 /// Reads the command line. Throws UsageError, TextRequested, and ltxv::error for a --request file that cannot be read.

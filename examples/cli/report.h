@@ -32,6 +32,8 @@ class Reporter {
   /// The result: `line` on stdout, or `object` as one JSON line.
   void result(const std::string& line, const nlohmann::ordered_json& object);
 
+  bool is_json() const { return json_; }
+
   /// Removes the bar, so that other text can follow.
   void end_bar();
 

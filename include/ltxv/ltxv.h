@@ -147,6 +147,25 @@ LTXV_API ltxv_status ltxv_inspect(const char *path, ltxv_text **out, ltxv_error 
  *  Errors: IO (cannot be read, or holds none). Any thread. */
 LTXV_API ltxv_status ltxv_metadata_read(const char *path, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
 
+typedef struct ltxv_check_options {
+  uint32_t struct_size;
+  int32_t path_count;
+  const char *const *paths;   /* model folders, component folders, files of any part, LoRAs, upsamplers, bundled names */
+  const char *release;        /* of files that do not describe themselves; NULL: found out */
+  uint32_t headers_only;      /* nonzero: leaves the values of the tensors unread */
+  uint32_t reserved;
+  ltxv_progress_fn on_progress;
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_check_options;
+/** Says what each file is, whether it is whole and sound, whether the files belong together and what a complete set still
+ *  needs, as one JSON object: `good`, `files`, `together`, `missing`, and `findings`, each with `severity` (problem, warning,
+ *  note), `path` and `message`. `good` is false when a run with these files would stop or be spoiled; a file that cannot be
+ *  read is a finding, not a failure of this call. Every tensor is read once and none is kept. Any thread.
+ *  Errors: INVALID_ARGUMENT, CANCELLED. */
+LTXV_API ltxv_status ltxv_files_check(const ltxv_check_options *options, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
+
 /** Everything that can be known to fail about writing to `path` (unknown extension, folder missing or not writable,
  *  encoder missing) before a model is loaded. Writes nothing. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. Any thread.
  *  */
@@ -554,6 +573,7 @@ LTXV_API void ltxv_video_free(ltxv_video *video) LTXV_NOEXCEPT;
   }
 #endif
 LTXV_DEFINE_INIT(ltxv_error)
+LTXV_DEFINE_INIT(ltxv_check_options)
 LTXV_DEFINE_INIT(ltxv_tensor_view)
 LTXV_DEFINE_INIT(ltxv_engine_options)
 LTXV_DEFINE_INIT(ltxv_engine_properties)

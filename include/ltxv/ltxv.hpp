@@ -652,6 +652,27 @@ inline std::string read_metadata(const std::string& path) {
   return detail::take_text(raw);
 }
 
+struct check_options {
+  std::vector<std::string> paths;
+  std::string release;
+  bool headers_only = false;
+};
+/// JSON on what files are, whether they are sound and whether they belong together; see ltxv_files_check.
+inline std::string check_files(const check_options& o, const hooks& h = {}) {
+  ltxv_check_options c = ltxv_check_options_init();
+  std::vector<const char*> paths;
+  for (const std::string& path : o.paths) paths.push_back(path.c_str());
+  c.paths = paths.data();
+  c.path_count = static_cast<int32_t>(paths.size());
+  c.release = detail::c_string(o.release);
+  c.headers_only = o.headers_only ? 1 : 0;
+  detail::hook_bridge bridge(h);
+  bridge.attach(c);
+  ltxv_text* raw = nullptr;
+  bridge.call(ltxv_files_check, &c, &raw);
+  return detail::take_text(raw);
+}
+
 /// Throws what can be known to fail about writing to `path`.
 inline void check_output(const std::string& path) { detail::call(ltxv_output_check, path.c_str()); }
 

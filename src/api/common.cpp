@@ -3,6 +3,8 @@
 
 #include "api/description.h"
 #include "api/handles.h"
+#include "api/versioned.h"
+#include "pipeline/doctor.h"
 
 using ltxv::api::guarded;
 
@@ -96,6 +98,18 @@ ltxv_status ltxv_metadata_read(const char* path, ltxv_text** out, ltxv_error* er
   return guarded(error, [&] {
     ltxv::api::start_output(out);
     *out = new ltxv_text{ltxv::read_settings(ltxv::api::required_path(path, "path"))};
+  });
+}
+
+ltxv_status ltxv_files_check(const ltxv_check_options* options, ltxv_text** out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    ltxv::api::start_output(out);
+    ltxv::api::check_process();
+    const auto o = ltxv::api::read_versioned(ltxv::api::require(options, "options"), "check options");
+    *out = new ltxv_text{ltxv::check_files({.paths = ltxv::api::path_list(o.paths, o.path_count, "paths"),
+                                            .release = ltxv::api::path_or_empty(o.release),
+                                            .headers_only = o.headers_only != 0},
+                                           ltxv::api::run_hooks(o))};
   });
 }
 

@@ -100,6 +100,14 @@ std::string utf8(const char* text, const char* name) {
   return std::string(bytes);
 }
 
+std::vector<std::string> path_list(const char* const* paths, int32_t count, const char* name) {
+  LTXV_CHECK(count >= 0, name, ": count is ", count);
+  LTXV_CHECK(count == 0 || paths != nullptr, name, " is NULL although its count is ", count);
+  std::vector<std::string> list;
+  for (int32_t i = 0; i < count; ++i) list.push_back(required_path(paths[i], name));
+  return list;
+}
+
 std::string required_path(const char* path, const char* name) {
   require(path, name);
   LTXV_CHECK(*path != '\0', name, " is empty");

@@ -2,6 +2,7 @@
 // The only try/catch of the C boundary: every function that can fail runs its body inside guarded().
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "ltxv/ltxv.h"
@@ -45,6 +46,9 @@ std::string utf8(const char* text, const char* name);
 inline std::string path_or_empty(const char* path) { return path ? path : ""; }
 /// Errors: InvalidArgument (NULL or empty).
 std::string required_path(const char* path, const char* name);
+
+/// An array of paths. Errors: InvalidArgument naming it (NULL or a negative count, an empty path inside).
+std::vector<std::string> path_list(const char* const* paths, int32_t count, const char* name);
 
 /// OpenMP and LibTorch do not survive fork: a child that used them would wait forever.
 /// The first call of `mark` records this process. Errors: Unsupported in a child of the recorded process.

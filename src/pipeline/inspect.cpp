@@ -4,6 +4,7 @@
 
 #include "media/video_reader.h"
 #include "pipeline/engine.h"
+#include "pipeline/file_kind.h"
 #include "weights/tensor_source.h"
 
 namespace ltxv {
@@ -18,8 +19,6 @@ constexpr std::pair<const char*, const char*> kModelFiles[] = {{"transformer", "
                                                               {"text_encoder", "config.json"},
                                                               {"tokenizer", "spiece.model"},
                                                               {"scheduler", "scheduler_config.json"}};
-
-constexpr const char* kCheckpoint = "LTX-Video checkpoint in one file (transformer and VAE)";
 
 // The release of a checkpoint, or what keeps it from being used.
 void describe_release(const std::string& path, json& j) {
@@ -58,33 +57,12 @@ json describe_tensors(const TensorSource& source) {
   return j;
 }
 
-std::string kind_of(const TensorSource& source) {
-  const auto has = [&](const char* part) {
-    for (const TensorEntry& entry : source.entries())
-      if (entry.name.find(part) != std::string::npos) return true;
-    return false;
-  };
-  if (has("audio_")) return "an LTX-2 checkpoint (not supported; LTX-Video 0.9.x is)";
-  if (has(".lora_")) return "LoRA";
-  if (has("post_upsample_res_blocks")) return "LTX-Video latent upsampler";
-  const bool transformer = has("patchify_proj") || has("proj_in"), vae = has("per_channel_statistics") || has("latents_mean");
-  if (transformer && vae) return kCheckpoint;
-  if (transformer) return "LTX-Video transformer";
-  if (vae) return "LTX-Video VAE";
-  if (has("SelfAttention.relative_attention_bias") || has("attn_rel_b")) return "T5 text encoder";
-  if (source.find("frames")) return "frames";
-  if (source.find("latents")) return "latents";
-  if (source.find("prompt_embeds")) return "prompt embeddings";
-  if (source.find("initial")) return "noise draws";
-  return "tensors of an unknown kind";
-}
-
 json describe_folder(const std::string& path) {
   json j;
   j["kind"] = fs::exists(fs::path(path) / "model_index.json") ? "diffusers-layout model" : "component folder";
   if (j["kind"] == "component folder") {
     const auto source = open_component_folder(path);
-    j["kind"] = kind_of(*source);
+    j["kind"] = kind_words(kind_of(*source));
     j.update(describe_tensors(*source));
     return j;
   }
@@ -120,14 +98,14 @@ std::string inspect(const std::string& path) {
     j.update(describe_folder(path));
   } else if (path.ends_with(".safetensors") || path.ends_with(".gguf") || path.ends_with(".json")) {
     const auto source = open_tensors(path);
-    j["kind"] = kind_of(*source);
+    j["kind"] = kind_words(kind_of(*source));
     j.update(describe_tensors(*source));
     if (const json made = settings_of(*source); made.is_object()) {
       j["metadata"] = made;
     } else if (!source->metadata().empty()) {
       j["metadata"] = source->metadata();
     }
-    if (j["kind"] == kCheckpoint) describe_release(path, j);
+    if (kind_of(*source) == FileKind::checkpoint) describe_release(path, j);
   } else {
     const auto clip = media::read_clip(path);
     j["kind"] = clip.frames == 1 ? "image" : "video";

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "diffusion/schedule.h"
+#include "pipeline/file_kind.h"
+#include "pipeline/part_spec.h"
 #include "pipeline/release.h"
 #include "pipeline/spec_files.h"
 #include "vae/config_object.h"
@@ -37,12 +39,6 @@ std::string part_path(const std::string& apart, const std::string& model, const 
   LTXV_REQUIRE(IoError, fs::exists(path), path, ": no such file or folder",
                apart.empty() ? text(" (the model's ", folder, " is missing)") : "");
   return path;
-}
-
-json part_config(const std::string& folder, std::string* where) {
-  LTXV_REQUIRE(Unsupported, fs::is_directory(folder), folder, ": a component is given as a folder with config.json and weights");
-  *where = (fs::path(folder) / "config.json").string();
-  return read_json_file(*where);
 }
 
 // ltxv.json beside model_index.json: name and presets of a model made for this library.
@@ -89,56 +85,6 @@ void read_text_parts(ModelSpec& spec, const ModelParts& parts) {
   LTXV_REQUIRE(IoError, fs::is_regular_file(spec.tokenizer_path), spec.tokenizer_path, ": no such file; --tokenizer names another");
 }
 
-// Where a component is: a folder with config.json and weights, or a file, opened.
-struct Place {
-  explicit Place(std::string where) : path(std::move(where)), file(fs::is_directory(path) ? nullptr : open_tensors(path)) {}
-  std::string path;
-  std::shared_ptr<const TensorSource> file;
-
-  json embedded() const { return file ? embedded_config(*file) : json::object(); }
-  bool has_diffusers_names() const { return !file || file->find("proj_in.weight") || file->find("latents_mean"); }
-  /// The config.json of the folder, or the one beside a file out of such a folder.
-  std::optional<json> diffusers_config(std::string* where) const {
-    if (!file) return part_config(path, where);
-    *where = (fs::path(path).parent_path() / "config.json").string();
-    return has_diffusers_names() && fs::exists(*where) ? std::optional(read_json_file(*where)) : std::nullopt;
-  }
-};
-
-struct DescribedTransformer {
-  TransformerConfig config;
-  bool states_causal = false;
-};
-
-// What a transformer's folder or file says about itself.
-std::optional<DescribedTransformer> describe_transformer(const Place& place) {
-  DescribedTransformer out;
-  std::string where;
-  if (const json config = place.embedded(); config.contains("transformer")) {
-    out.config = transformer_config_from_original(config.at("transformer"), place.path + ": transformer", &out.states_causal);
-  } else if (const auto beside = place.diffusers_config(&where)) {
-    out.config = transformer_config_from_diffusers(*beside, where, &out.states_causal);
-  } else {
-    return std::nullopt;
-  }
-  return out;
-}
-
-// The same of a VAE; sets the names of its tensors in any case.
-std::optional<VaeConfig> describe_vae(const Place& place, ModelSpec& spec) {
-  std::string where;
-  spec.vae_files.path = place.path;
-  if (const auto config = place.diffusers_config(&where)) {
-    spec.vae_encoder_names = vae_config_from_diffusers(*config, where, VaeParts::encoder).names;
-    spec.vae_decoder_names = vae_config_from_diffusers(*config, where, VaeParts::decoder).names;
-    return vae_config_from_diffusers(*config, where).config;
-  }
-  spec.vae_encoder_names = original_vae_names(VaeParts::encoder);
-  spec.vae_decoder_names = original_vae_names(VaeParts::decoder);
-  const json config = place.embedded();
-  return config.contains("vae") ? std::optional(vae_config_from_original(config.at("vae"), place.path + ": vae")) : std::nullopt;
-}
-
 // The schedule the model states, if it does, and the noise levels a distilled one was trained for.
 struct StatedSampling {
   std::optional<ScheduleSpec> schedule;
@@ -179,16 +125,6 @@ void require_fit(const TensorSource& file, const KeyMap& names, const char* tens
   throw BadWeights(text(file.path(), ": tensor \"", tensor, "\" is missing"));
 }
 
-// Most of a transformer's weights are fp8.
-bool is_fp8(const TensorSource& file) {
-  uint64_t fp8 = 0, all = 0;
-  for (const TensorEntry& entry : file.entries()) {
-    all += entry.byte_count;
-    if (entry.type == StoredType::f8_e4m3 || entry.type == StoredType::f8_e5m2) fp8 += entry.byte_count;
-  }
-  return fp8 > all / 2;
-}
-
 void read_components(ModelSpec& spec, const ModelParts& parts) {
   const std::string& model = parts.model;
   const bool folder = fs::is_directory(model);
@@ -200,8 +136,7 @@ void read_components(ModelSpec& spec, const ModelParts& parts) {
   auto described = describe_transformer(transformer);
   auto vae_config = describe_vae(vae, spec);
   const auto sampling = stated_sampling(model, {&transformer, &vae});
-  spec.transformer_files = {transformer.path,
-                            transformer.has_diffusers_names() ? diffusers_transformer_names() : original_transformer_names()};
+  spec.transformer_files = {transformer.path, transformer_names(transformer)};
 
   ReleaseFacts facts;
   facts.name = text(spec.name, " ", fs::path(transformer.path).stem().string());
