@@ -8,32 +8,32 @@
 namespace ltxv {
 
 NarrowMatrix::NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales,
-                           at::ScalarType dtype)
-    : entry_(entry), source_(std::move(source)), scales_(std::move(scales)), dtype_(dtype) {
+                           at::ScalarType dtype, Changes changes)
+    : entry_(entry), source_(std::move(source)), scales_(std::move(scales)), dtype_(dtype), changes_(std::move(changes)) {
   LTXV_ASSERT(entry.shape.size() == 2 && is_narrow_type(entry.type) && (dtype == at::kFloat || dtype == at::kBFloat16),
               "a narrow matrix of ", stored_type_name(entry.type), " in ", entry.shape.size(), " axes");
 }
 
 template <class RowOf>
-at::Tensor NarrowMatrix::widened(int64_t count, const RowOf& row_of) const {
+at::Tensor NarrowMatrix::widened(int64_t count, at::ScalarType dtype, const RowOf& row_of) const {
   constexpr int64_t kGrainElements = 1 << 15;
   const int64_t columns = column_count();
   const StoredBlock block = stored_block(entry_.type);
   const int64_t row_bytes = columns / block.elements * block.bytes;
   const float* scales = scales_.defined() ? scales_.const_data_ptr<float>() : nullptr;
   const bool scale_each_row = scales && scales_.numel() > 1;
-  at::Tensor out = at::empty({count, columns}, at::TensorOptions().dtype(dtype_));
+  at::Tensor out = at::empty({count, columns}, at::TensorOptions().dtype(dtype));
   at::parallel_for(0, count, std::max<int64_t>(1, kGrainElements / std::max<int64_t>(columns, 1)), [&](int64_t begin, int64_t end) {
-    std::vector<float> wide(dtype_ == at::kFloat ? 0 : columns);
+    std::vector<float> wide(dtype == at::kFloat ? 0 : columns);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = row_of(i);
-      float* const to = dtype_ == at::kFloat ? out.data_ptr<float>() + i * columns : wide.data();
+      float* const to = dtype == at::kFloat ? out.data_ptr<float>() + i * columns : wide.data();
       dequantise(entry_.type, entry_.data + row * row_bytes, columns, to);
       if (scales) {
         const float scale = scales[scale_each_row ? row : 0];
         for (int64_t c = 0; c < columns; ++c) to[c] *= scale;
       }
-      if (dtype_ == at::kFloat) continue;
+      if (dtype == at::kFloat) continue;
       at::BFloat16* const narrowed = out.data_ptr<at::BFloat16>() + i * columns;
       for (int64_t c = 0; c < columns; ++c) narrowed[c] = to[c];
     }
@@ -49,7 +49,11 @@ at::Tensor widened(const TensorEntry& entry) {
 
 at::Tensor NarrowMatrix::rows(int64_t begin, int64_t count) const {
   LTXV_ASSERT(begin >= 0 && count >= 0 && begin + count <= row_count(), "rows out of range");
-  return widened(count, [begin](int64_t i) { return begin + i; });
+  const auto row_of = [begin](int64_t i) { return begin + i; };
+  if (!changes_.changes) return widened(count, dtype_, row_of);
+  at::Tensor sum = widened(count, at::kFloat, row_of);
+  changes_.changes->add_to_rows(changes_.name, sum, begin);
+  return sum.to(dtype_);
 }
 
 at::Tensor NarrowMatrix::rows(const at::Tensor& index) const {
@@ -57,7 +61,10 @@ at::Tensor NarrowMatrix::rows(const at::Tensor& index) const {
   const int64_t* const id = ids.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < ids.numel(); ++i)
     LTXV_ASSERT(id[i] >= 0 && id[i] < row_count(), "row ", id[i], " out of range");
-  return widened(ids.numel(), [id](int64_t i) { return id[i]; });
+  if (!changes_.changes) return widened(ids.numel(), dtype_, [id](int64_t i) { return id[i]; });
+  std::vector<at::Tensor> picked;
+  for (int64_t i = 0; i < ids.numel(); ++i) picked.push_back(rows(id[i], 1));
+  return picked.empty() ? at::empty({0, column_count()}, at::TensorOptions().dtype(dtype_)) : at::cat(picked);
 }
 
 }  // namespace ltxv

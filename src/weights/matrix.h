@@ -5,6 +5,7 @@
 
 #include "base/tensor.h"
 #include "weights/tensor_source.h"
+#include "weights/weight_changes.h"
 
 namespace ltxv {
 
@@ -12,9 +13,16 @@ namespace ltxv {
 /// used: fp8, with or without scales, and the block types of GGUF. Immutable.
 class NarrowMatrix {
  public:
+  /// What LoRAs add to the weight of this name; added in f32 to the rows in use, before they are rounded to the compute dtype.
+  struct Changes {
+    std::shared_ptr<const WeightChanges> changes;
+    std::string name;
+  };
+
   /// `scales`: f32, one for all or one a row, multiplied in f32 before rounding to `dtype`; undefined: none.
   /// Shapes: entry [R,C]; scales [1] or [R].
-  NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales, at::ScalarType dtype);
+  NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales, at::ScalarType dtype,
+               Changes changes = {});
 
   int64_t row_count() const { return entry_.shape[0]; }
   int64_t column_count() const { return entry_.shape[1]; }
@@ -27,12 +35,13 @@ class NarrowMatrix {
 
  private:
   template <class RowOf>
-  at::Tensor widened(int64_t count, const RowOf& row_of) const;
+  at::Tensor widened(int64_t count, at::ScalarType dtype, const RowOf& row_of) const;
 
   TensorEntry entry_;
   std::shared_ptr<const TensorSource> source_;
   at::Tensor scales_;
   at::ScalarType dtype_;
+  Changes changes_;
 };
 
 /// All elements of a tensor of any narrow type, f32.

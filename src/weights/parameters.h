@@ -51,7 +51,7 @@ class Parameters {
   /// until it is read where it lies in a mapped file.
   StoredWeight take_stored(const std::string& name, at::IntArrayRef shape);
   /// Claims a matrix, and its scales (`<layer>.scale_weight` or `<layer>.weight_scale`) where the file has them: narrow where it is
-  /// stored narrow, else as take(). Errors: as take(); BadWeights when a file with scales has none for this layer.
+  /// stored narrow (what LoRAs add is then added where it is used), else as take(). Errors: as take(); BadWeights when a file with scales has none for this layer.
   Matrix take_matrix(const std::string& name, at::IntArrayRef shape, MatrixUse use);
   bool has(const std::string& name) const;
   /// Whether a LoRA changes this tensor: it then has to be read by take(), not kept in the form it is stored in.

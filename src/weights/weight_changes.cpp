@@ -96,6 +96,19 @@ void WeightChanges::add_file(const LoraUse& use, const WeightShapes& shapes, con
   }
 }
 
+void WeightChanges::add_to_rows(const std::string& name, at::Tensor& rows, int64_t begin) const {
+  const auto part = [&](const TensorEntry& entry, const std::shared_ptr<const TensorSource>& source) {
+    return to_tensor(entry, source).narrow(0, begin, rows.size(0)).to(at::kFloat);
+  };
+  for (const Change& change : changes_.at(name)) {
+    if (change.full) {
+      rows.add_(part(*change.full, change.source), change.factor);
+    } else {
+      rows.addmm_(part(*change.up, change.source), as_float(*change.down, change.source), /*beta=*/1, change.factor);
+    }
+  }
+}
+
 at::Tensor WeightChanges::applied(const std::string& name, const at::Tensor& weight) const {
   at::Tensor sum = weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   for (const Change& change : changes_.at(name)) {

@@ -34,6 +34,10 @@ class WeightChanges {
   /// weight + sum of strength * (scale * up x down, or a full difference), in f32 whatever the weight's dtype, in memory of its own.
   at::Tensor applied(const std::string& name, const at::Tensor& weight) const;
 
+  /// The same for some rows of a matrix, in place: rows begin, … of the weight, f32, without making the whole of what is added.
+  /// Shapes: rows [count,C].
+  void add_to_rows(const std::string& name, at::Tensor& rows, int64_t begin) const;
+
   /// How many weights are changed.
   int64_t size() const { return static_cast<int64_t>(changes_.size()); }
   /// How much smaller than the video the control clip is. Errors (of the constructor): files that state different factors.

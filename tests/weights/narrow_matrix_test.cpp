@@ -91,6 +91,61 @@ TEST(NarrowMatrix, ABadScaleIsNoWeight) {
 
 using Tensors = std::map<std::string, at::Tensor>;
 
+/// A LoRA file that changes layer.weight by 0.5 * up x down, and one that adds a full difference.
+std::shared_ptr<const WeightChanges> changes_of(const TempFolder& folder, const at::Tensor& up, const at::Tensor& down, const at::Tensor& full) {
+  save_tensors(folder / "pair.safetensors", {{"layer.lora_A.weight", down}, {"layer.lora_B.weight", up}});
+  save_tensors(folder / "full.safetensors", {{"layer.diff", full}});
+  const WeightShapes shapes{{"layer.weight", {up.size(0), down.size(1)}}};
+  return std::make_shared<const WeightChanges>(
+      std::vector<LoraUse>{{folder / "pair.safetensors", 0.5}, {folder / "full.safetensors", -2}}, shapes, KeyMap(), FileAccess::map);
+}
+
+TEST(NarrowMatrix, WhatALoraAddsIsAddedToTheRowsInUse) {
+  const Golden golden("narrow/blocks");
+  const TempFolder folder;
+  const auto up = at::tensor({1.0f, 0.5f, -2.0f, 0.25f, 3.0f, -1.0f}).view({3, 2});
+  const auto down = at::arange(1024, at::kFloat).view({2, 512}) / 512 - 1, full = at::arange(1536, at::kFloat).view({3, 512}).cos();
+  const auto changes = changes_of(folder, up, down, full);
+  for (const auto& [name, id] : kBlockTypes) {
+    const at::Tensor expected = golden[std::string(name) + "/values"] + at::mm(up, down) * 0.5 - full * 2;
+    const std::string path = folder.write(name, block_file(golden, name, id));
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      Parameters parameters(open_tensors(path), KeyMap(), dtype, "test", changes);
+      const Matrix matrix = parameters.take_matrix("layer.weight", {3, 512}, MatrixUse::linear);
+      ASSERT_TRUE(matrix.narrow);
+      const double tolerance = dtype == at::kFloat ? 1e-6 : 2e-2;  // of the deviation: bf16 rounds by 2^-9 of a value
+      EXPECT_EQ(matrix.narrow->rows(0, 3).scalar_type(), dtype);
+      EXPECT_MATCHES(matrix.narrow->rows(0, 3), expected, tolerance) << name;
+      EXPECT_MATCHES(matrix.narrow->rows(1, 2), expected.narrow(0, 1, 2), tolerance) << name;
+      EXPECT_MATCHES(matrix.narrow->rows(at::tensor({2L, 0L})), expected.index_select(0, at::tensor({2L, 0L})), tolerance) << name;
+    }
+  }
+}
+
+int64_t own_memory_kib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("RssAnon:")) return std::stoll(line.substr(8));
+  return 0;
+}
+
+TEST(NarrowMatrix, ALoraDoesNotWidenTheMatrixForGood) {
+  constexpr int64_t kSide = 8192;  // 64 MiB as fp8, 256 MiB in f32
+  const TempFolder folder;
+  save_tensors(folder / "model.safetensors", {{"layer.weight", at::ones({kSide, kSide}, at::kByte).view(at::kFloat8_e4m3fn)}});
+  const WeightShapes shapes{{"layer.weight", {kSide, kSide}}};
+  save_tensors(folder / "lora.safetensors", {{"layer.lora_A.weight", at::ones({4, kSide})}, {"layer.lora_B.weight", at::ones({kSide, 4})}});
+  const auto changes = std::make_shared<const WeightChanges>(std::vector<LoraUse>{{folder / "lora.safetensors", 0.25}}, shapes, KeyMap(),
+                                                             FileAccess::map);
+  const auto before = own_memory_kib();
+  Parameters parameters(open_tensors(folder / "model.safetensors"), KeyMap(), at::kFloat, "test", changes);
+  const Matrix matrix = parameters.take_matrix("layer.weight", {kSide, kSide}, MatrixUse::linear);
+  ASSERT_TRUE(matrix.narrow);
+  // The smallest fp8 number, 2^-9, plus 0.25 times the sum of four ones.
+  for (int64_t begin = 0; begin < kSide; begin += 512) EXPECT_EQ(matrix.narrow->rows(begin, 1).min().item<float>(), 1.001953125f);
+  EXPECT_LT(own_memory_kib() - before, 32 << 10);
+}
+
 Matrix take_fp8(const TempFolder& folder, const Tensors& tensors, MatrixUse use = MatrixUse::linear) {
   save_tensors(folder / "fp8.safetensors", tensors);
   Parameters parameters(open_tensors(folder / "fp8.safetensors", FileAccess::copy), KeyMap(), at::kFloat, "test");
