@@ -18,11 +18,7 @@ at::Tensor read_control(const ResolvedRequest& resolved, const Compression& comp
     shape->width /= downscale;
     shape->height /= downscale;
   }
-  const auto frames = read_condition({.path = path}, smaller, compression);
-  // A still is a reference of its own, at the first frame; a clip has to accompany the whole video.
-  LTXV_CHECK(frames.size(2) == computed.frames || frames.size(2) == 1, "control ", path, ": ", frames.size(2),
-             " usable frames, this run needs ", computed.frames, ", or one picture");
-  return frames;
+  return read_control_frames(path, smaller);
 }
 
 }  // namespace

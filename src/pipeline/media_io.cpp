@@ -113,6 +113,14 @@ at::Tensor read_condition(const ConditionItem& item, const ResolvedRequest& reso
   return frames.narrow(2, 0, usable).contiguous();
 }
 
+at::Tensor read_control_frames(const std::string& path, const ResolvedRequest& resolved) {
+  const auto frames = read_for_pass(path, MediaUse::condition, resolved);
+  if (frames.size(2) == 1) return frames;
+  LTXV_CHECK(frames.size(2) >= resolved.asked.frames, "control ", path, ": ", frames.size(2), " usable frames, this run needs ",
+             resolved.asked.frames, ", or one picture");
+  return fill_up(frames.slice(2, 0, std::nullopt, resolved.frame_step), resolved.computed.frames);
+}
+
 at::Tensor read_input_frames(const std::string& path, const ResolvedRequest& resolved) {
   const auto frames = read_for_pass(path, MediaUse::input_video, resolved);
   LTXV_CHECK(frames.size(2) >= resolved.asked.frames, path, ": ", frames.size(2), " usable frames, this run needs ", resolved.asked.frames);

@@ -14,7 +14,10 @@ at::Tensor read_condition(const ConditionItem& item, const ResolvedRequest& reso
 /// last frame.   Errors: as above; InvalidArgument for a clip shorter than asked.
 at::Tensor read_input_frames(const std::string& path, const ResolvedRequest& resolved);
 
-/// The same frames without the preparation of ImagePrep, for compositing. Errors: as above.
+/// The frames of a control clip, prepared as a condition: all of this pass, or a single picture. Errors: as above.
+at::Tensor read_control_frames(const std::string& path, const ResolvedRequest& resolved);
+
+/// The frames of an input video without the preparation of ImagePrep, for compositing. Errors: as above.
 at::Tensor read_original_frames(const std::string& path, const ResolvedRequest& resolved);
 
 /// Where the mask is black the original's pixels, where it is white those of `frames`, in between a mix of both.

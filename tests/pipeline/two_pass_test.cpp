@@ -47,6 +47,149 @@ TEST_F(TwoPasses, EqualTheOfficialPipeline) {
   }
 }
 
+TEST_F(TwoPasses, WithImagesEqualTheOfficialPipeline) {
+  const test::Golden golden("upscale");
+  auto r = request();
+  r.second_pass.sigmas = {0.9094, 0.725};
+  r.image_noise_scale = 0.15;
+  // make_upscale_golden.py, STILLS
+  for (const auto& [name, frame, strength] : {std::tuple{"first", 0, 1.0}, {"last", 8, 0.8}}) {
+    const auto path = folder_ / (std::string(name) + ".safetensors");
+    save_tensors(path, {{"frames", test::made(std::string("still ") + name, {1, 3, 1, 128, 160}, 0.5f)}});
+    r.conditions.push_back({path, frame, strength});
+  }
+  std::map<std::string, at::Tensor> draws;
+  for (const auto& name : golden.below("stills/noise/")) draws[name] = golden["stills/noise/" + name];
+  ASSERT_EQ(draws.size(), 9u);  // a volume, a condition's own noise, and one a step, for each pass: 2 + 3 and 2 + 2
+  save_tensors(r.noise_path = folder_ / "noise.safetensors", draws);
+  EXPECT_MATCHES(open({spatial()})->generate(r).latents, golden["stills/latents"], kTolerance);
+}
+
+// Frames at the size and rate of one pass, as a run with two passes takes them from a file.
+at::Tensor at_pass(const at::Tensor& frames, const ResolvedRequest& pass) {
+  const auto kept = frames.slice(2, 0, std::nullopt, pass.frame_step);
+  const auto pictures = kept[0].transpose(0, 1).contiguous();
+  return at::upsample_bilinear2d(pictures, {pass.computed.height, pass.computed.width}, false).transpose(0, 1).unsqueeze(0);
+}
+
+// Two runs of one pass each and an upsampler between them are a run with two: whatever a single run can do, both passes do.
+class TwoSingleRuns : public TwoPasses {
+ protected:
+  struct Clip {
+    at::Tensor frames;
+    int64_t frame_index;
+    double strength;
+  };
+  std::vector<Clip> conditions_;
+  at::Tensor control_, input_;
+
+  // The request of one pass, or of both where `size` is not given.
+  Request with_files(Request r, const ResolvedRequest* size) {
+    const auto file = [&](const char* name, const at::Tensor& frames) {
+      const auto path = folder_ / text(name, size ? size->computed.width : 0, "_", size ? size->frame_step : 0, ".safetensors");
+      save_tensors(path, {{"frames", size ? at_pass(frames, *size).contiguous() : frames}});
+      return path;
+    };
+    for (size_t i = 0; i < conditions_.size(); ++i)
+      r.conditions.push_back({file(text("condition", i, "_").c_str(), conditions_[i].frames),
+                              conditions_[i].frame_index / (size ? size->frame_step : 1), conditions_[i].strength});
+    if (control_.defined()) r.control_path = file("control", control_);
+    if (input_.defined() && r.input_video_path.empty()) r.input_video_path = file("input", input_);
+    return r;
+  }
+  Request of_pass(const Request& asked, const ResolvedRequest& pass, const char* prefix, const std::string& latents) {
+    Request r = asked;
+    r.second_pass = {}, r.seconds = 0, r.step_count = 0, r.strength.reset();
+    r.width = pass.computed.width, r.height = pass.computed.height, r.frame_count = pass.computed.frames;
+    r.frames_per_second = pass.frames_per_second;
+    r.sigmas = pass.sigmas, r.skip_first_steps = r.skip_last_steps = 0;
+    r.guidance_scale.reset(), r.guidance_scales = pass.request.guidance_scales;
+    std::map<std::string, at::Tensor> draws;
+    for (const auto& [name, draw] : test::tensors_of(asked.save_noise_path)) {
+      const bool second = name.starts_with("pass2_");
+      if (second == (*prefix != 0) || name == "decode") draws[second ? name.substr(6) : name] = draw;
+    }
+    draws["decode"] = at::zeros({1, 8, pass.latent.frames, pass.latent.height, pass.latent.width});
+    save_tensors(r.noise_path = folder_ / text(prefix, "noise.safetensors"), draws);
+    r.save_noise_path.clear();
+    r.input_video_path = latents;
+    return with_files(r, &pass);
+  }
+
+  void expect_composed(Request r, const std::vector<std::string>& upscalers) {
+    const auto engine = open(upscalers), plain = test::open_tiny();
+    r.save_noise_path = folder_ / "draws.safetensors";
+    const auto both = engine->generate(with_files(r, nullptr));
+    const auto& [first_pass, second_pass] = std::tie(both.resolved, both.resolved.last_pass());
+    const auto first = plain->generate(of_pass(r, first_pass, "", ""));
+    const auto enlarged = engine->upscale(first.latents, 1.0);
+    save_tensors(folder_ / "enlarged.safetensors", {{"latents", enlarged}});
+    const auto second = plain->generate(of_pass(r, second_pass, "pass2_", folder_ / "enlarged.safetensors"));
+    EXPECT_MATCHES(both.latents, second.latents, 1e-5);
+  }
+
+  static at::Tensor clip(const char* name, int64_t frames) { return test::made(name, {1, 3, frames, 128, 160}, 1.0f); }
+  std::vector<LoraItem> lora() {
+    const test::Golden golden("lora");
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& module : golden.below("first/down/")) {
+      tensors["transformer." + module + ".lora_A.weight"] = golden["first/down/" + module];
+      tensors["transformer." + module + ".lora_B.weight"] = golden["first/up/" + module];
+    }
+    save_tensors(folder_ / "lora.safetensors", tensors);
+    return {{folder_ / "lora.safetensors", 0.8}};
+  }
+};
+
+TEST_F(TwoSingleRuns, WithConditionsOfEveryKind) {
+  auto r = request();
+  r.frame_count = 25;
+  r.image_noise_scale = 0.15;
+  conditions_ = {{clip("prefix", 9), 0, 1.0}, {clip("still", 1), 13, 0.7}, {clip("later", 9), 16, 0.9}};
+  expect_composed(r, {spatial()});
+}
+
+TEST_F(TwoSingleRuns, WithLoraControlGuidanceAndStochasticSteps) {
+  auto r = request();
+  r.loras = lora();
+  r.control_strength = 0.8;
+  control_ = clip("control", 9);
+  r.stochastic = true;
+  r.guidance_scale = 3;
+  r.second_pass.guidance_scales = {2};
+  expect_composed(r, {spatial()});
+}
+
+TEST_F(TwoSingleRuns, WithAVideoToStartFrom) {
+  auto r = request();
+  r.skip_first_steps = 1;
+  input_ = clip("input", 9);
+  expect_composed(r, {spatial()});
+}
+
+TEST_F(TwoSingleRuns, WithATemporalUpsampler) {
+  auto r = request();
+  r.frame_count = 33;  // 5 latent frames, of which the first pass makes 3
+  conditions_ = {{clip("prefix", 17), 0, 1.0}, {clip("still", 1), 26, 0.7}};
+  control_ = clip("control", 33);
+  expect_composed(r, {temporal()});
+}
+
+TEST_F(TwoPasses, AControlClipAsLongAsTheVideoIsLongEnough) {
+  // 9 frames are 2 latent ones: the temporal upsampler makes 3 of 2, so both passes compute 17 and need frames behind the clip's end.
+  auto r = test::small_request(9, 1);
+  r.guidance_scale = 1, r.decode_noise_scale = 0.0;
+  const auto frames = test::made("control", {1, 3, 9, 64, 96}, 1.0f);
+  const auto with_control = [&](const at::Tensor& control) {
+    save_tensors(r.control_path = folder_ / "control.safetensors", {{"frames", control.contiguous()}});
+    return open({temporal()})->generate(r).latents;
+  };
+  const auto filled = at::cat({frames, frames.narrow(2, 8, 1).expand({1, 3, 8, 64, 96})}, 2);
+  EXPECT_TRUE(at::equal(with_control(frames), with_control(filled)));
+  test::expect_error(ErrorCode::invalid_argument, "control.safetensors: 8 usable frames, this run needs 9, or one picture",
+                     [&] { with_control(frames.narrow(2, 0, 8)); });
+}
+
 TEST_F(TwoPasses, TheResultIsToneMappedDecodedClampedAndResized) {
   const auto engine = open({spatial()});
   auto r = request();
