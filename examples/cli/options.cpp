@@ -81,18 +81,30 @@ struct Commands {
         ->type_name("A,B,...")
         ->take_last();
   }
-  CLI::Option* count(CLI::App* to, const std::string& name, int32_t& target, const std::string& help,
-                     int32_t highest = 1 << 20) {
+  template <class Target>
+  CLI::Option* count(CLI::App* to, const std::string& name, Target& target, const std::string& help,
+                     int32_t highest = 1 << 20, int32_t lowest = 1) {
     return to
         ->add_option_function<std::string>(
             name,
-            [&target, name, highest](const std::string& word) {
-              const std::string range = "a whole number from 1 to " + std::to_string(highest);
-              target = parse_number<int32_t>(name, word, 1, highest, range.c_str());
+            [&target, name, highest, lowest](const std::string& word) {
+              const std::string range = "a whole number from " + std::to_string(lowest) + " to " + std::to_string(highest);
+              target = parse_number<int32_t>(name, word, lowest, highest, range.c_str());
             },
             help)
         ->type_name("N")
         ->take_last();
+  }
+  /// A count of which 0 is "none", whatever a preset or a request file says.
+  template <class Target>
+  CLI::Option* count_or_none(CLI::App* to, const std::string& name, Target& target, const std::string& help, int32_t highest) {
+    return count(to, name, target, help, highest, 0);
+  }
+  /// --name and --no-name; neither leaves it to the preset.
+  CLI::Option* toggle(CLI::App* to, const std::string& name, std::optional<bool>& target, const std::string& help) {
+    return to
+        ->add_flag_function("--" + name + ",!--no-" + name, [&target](int64_t given) { target = given > 0; }, help)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
   template <class Target>
   CLI::Option* seed(CLI::App* to, Target& target, const std::string& help) {
@@ -224,8 +236,9 @@ struct Commands {
             "its noise levels instead (default: the preset's, or 0.9094,0.725,0.4219)")
         ->group(group)
         ->excludes(steps);
-    count(c, "--pass2-skip-first-steps", p.skip_first_steps, "leave out its first N steps: less is changed", 1000)->group(group);
-    count(c, "--pass2-skip-last-steps", p.skip_last_steps, "leave out its last N steps", 1000)->group(group);
+    count_or_none(c, "--pass2-skip-first-steps", p.skip_first_steps, "leave out its first N steps: less is changed", 1000)
+        ->group(group);
+    count_or_none(c, "--pass2-skip-last-steps", p.skip_last_steps, "leave out its last N steps", 1000)->group(group);
     numbers(c, "--pass2-guidance", p.guidance_scales, 0, 100, "a number from 0 to 100",
             "as --guidance; this and the following are the first pass's where nothing is said")
         ->group(group);
@@ -235,8 +248,8 @@ struct Commands {
     numbers(c, "--pass2-stg-scale", p.stg_scales, 0, 100, "a number from 0 to 100", "as --stg-scale")->group(group);
     text(c, "--pass2-stg-mode", "NAME", p.stg_mode, "as --stg-mode")->group(group);
     text(c, "--pass2-skip-blocks", "LIST", p.skip_blocks, "as --skip-blocks")->group(group);
-    c->add_flag("--pass2-cfg-star", p.cfg_star, "as --cfg-star")->group(group);
-    c->add_flag("--pass2-stochastic", p.stochastic, "as --stochastic")->group(group);
+    toggle(c, "pass2-cfg-star", p.cfg_star, "as --cfg-star")->group(group);
+    toggle(c, "pass2-stochastic", p.stochastic, "as --stochastic")->group(group);
   }
 
   // Commands.
@@ -287,13 +300,12 @@ struct Commands {
     text(c, "--skip-blocks", "LIST", g.skip_blocks,
          "transformer blocks it is left out of, for instance 19 or 11,25,35;22")
         ->group("sampling");
-    c->add_flag("--cfg-star", g.cfg_star, "project the negative prediction on the positive one first")
+    toggle(c, "cfg-star", g.cfg_star, "project the negative prediction on the positive one first")->group("sampling");
+    toggle(c, "stochastic", g.stochastic, "fresh noise after every step, as some distilled models want")->group("sampling");
+    count_or_none(c, "--skip-first-steps", g.skip_first_steps, "leave out the first N steps; needs --input-video", 1000)
         ->group("sampling");
-    c->add_flag("--stochastic", g.stochastic, "fresh noise after every step, as some distilled models want")
+    count_or_none(c, "--skip-last-steps", g.skip_last_steps, "leave out the last N steps; 0 leaves out none of a preset's", 1000)
         ->group("sampling");
-    count(c, "--skip-first-steps", g.skip_first_steps, "leave out the first N steps; needs --input-video", 1000)
-        ->group("sampling");
-    count(c, "--skip-last-steps", g.skip_last_steps, "leave out the last N steps", 1000)->group("sampling");
     c->add_option_function<std::string>(
          "--negative", [&g](const std::string& word) { g.negative_prompt = word; }, "what not to show")
         ->type_name("PROMPT")
@@ -341,12 +353,13 @@ struct Commands {
     c->add_flag("--outpaint", g.outpaint,
                 "fit --input-video inside the frame and generate what it does not cover, at its sides and behind its end")
         ->group("inpaint and outpaint");
-    count(c, "--mask-blend", g.mask_blend, "let N latent cells around the mask change too, less with distance", 64)
+    count_or_none(c, "--mask-blend", g.mask_blend, "let N latent cells around the mask change too, less with distance", 64)
         ->group("inpaint and outpaint");
     c->add_flag("--composite", g.composite, "copy the pixels that stay from --input-video, frame by frame")
         ->group("inpaint and outpaint");
-    count(c, "--window-frames", g.window_frames,
-          "make a long video in overlapping windows of N frames; PROMPT holds one prompt a window, separated by |, the last repeats")
+    count_or_none(c, "--window-frames", g.window_frames,
+                  "make a long video in overlapping windows of N frames; PROMPT holds one prompt a window, separated by |, the last repeats",
+                  1 << 20)
         ->group("long videos");
     count(c, "--window-overlap", g.window_overlap, "frames a window shares with the one before (default: 24)")
         ->group("long videos");
@@ -510,6 +523,7 @@ HelpPage page_of(CLI::App& app, const std::string& command) {
       if (option->get_positional() || option->get_group() != name) continue;
       std::string left = option->get_snames().empty() ? "" : "-" + option->get_snames().front() + ", ";
       left += "--" + option->get_lnames().front();
+      if (!option->get_fnames().empty()) left += " | --" + option->get_fnames().front();
       if (option->get_type_size() != 0) left += " " + option->get_type_name();
       group.rows.push_back({left, option->get_description()});
     }

@@ -31,6 +31,8 @@ const std::map<std::string, std::string> kOtherNames = {{"negative_prompt", "neg
                                                         {"pass2_guidance_scale", "pass2-guidance"}};
 /// Facts about a finished run that are not options.
 const char* const kIgnored[] = {"release", "computed", "pass2_computed", "ltxv_version", "libtorch", "cpu_capability"};
+/// Options that have a --no- form: false in a file is an answer, not silence.
+const char* const kToggles[] = {"cfg-star", "stochastic", "pass2-cfg-star", "pass2-stochastic"};
 
 std::string scalar_word(const json& value, const std::string& key) {
   if (value.is_string()) return value.get<std::string>();
@@ -83,6 +85,8 @@ std::vector<std::string> words_of(const json& request, const std::vector<std::st
     // A printed request holds the step count and the noise levels that follow from it; the levels are the exact ones.
     if (name == "steps" && (other_steps || request.contains("sigmas"))) continue;
     if (name == "pass2-sigmas" && has_option(words, "--pass2-steps")) continue;
+    if (name == "pass2-steps" && (has_option(words, "--pass2-sigmas") || request.contains("pass2_sigmas"))) continue;
+    if (name == "steps" && has_option(words, "--sigmas")) continue;
     if ((name == "sigmas" && other_steps) || (name == "frames" && other_length)) continue;
     if (name == "condition" && value.is_array()) {
       for (const json& item : value) add_option(name, condition_word(item), options);
@@ -91,7 +95,9 @@ std::vector<std::string> words_of(const json& request, const std::vector<std::st
     } else if (name == "noise" && (value == "torch" || value == "torch_tokens")) {
       add_option("noise-kind", value.get<std::string>(), options);
     } else if (value.is_boolean()) {
+      const bool toggle = std::find(std::begin(kToggles), std::end(kToggles), name) != std::end(kToggles);
       if (value.get<bool>()) options.push_back("--" + name);
+      if (!value.get<bool>() && toggle) options.push_back("--no-" + name);
     } else if (name == "upscaler" && value.is_array()) {
       for (const json& item : value) add_option(name, scalar_word(item, key), options);
     } else if (name.ends_with("skip-blocks") && value.is_array()) {

@@ -292,7 +292,11 @@ enum {
   LTXV_ZERO_WINDOW_MATCH = 512,
   LTXV_ZERO_WINDOW_ETA = 1024,
   LTXV_ZERO_ADAIN = 1048576,
-  LTXV_ZERO_TONE_MAP = 2097152
+  LTXV_ZERO_TONE_MAP = 2097152,
+  LTXV_ZERO_SKIP_FIRST_STEPS = 4194304, /* skip none, whatever the preset says */
+  LTXV_ZERO_SKIP_LAST_STEPS = 8388608,
+  LTXV_ZERO_CFG_STAR = 16777216, /* off, whatever the preset says */
+  LTXV_ZERO_STOCHASTIC = 33554432
 };
 
 /** How the initial noise follows from the seed. */
@@ -323,7 +327,7 @@ typedef struct ltxv_lora {
  *  preset's values, else those of the first pass. Lists are as in ltxv_generate_options. */
 typedef struct ltxv_second_pass {
   uint32_t struct_size;
-  uint32_t zero_fields;       /* LTXV_ZERO_ADAIN, LTXV_ZERO_TONE_MAP */
+  uint32_t zero_fields;       /* LTXV_ZERO_ADAIN, _TONE_MAP, _SKIP_FIRST_STEPS, _SKIP_LAST_STEPS, _CFG_STAR, _STOCHASTIC */
   int32_t step_count;         /* of a whole schedule, of which skip_first_steps leaves the end */
   int32_t sigma_count;
   const double *sigmas;
@@ -339,7 +343,7 @@ typedef struct ltxv_second_pass {
   int32_t stg_scale_count;
   const char *stg_mode;
   const char *skip_blocks;
-  uint32_t cfg_star;          /* nonzero: on; 0: as in the first pass */
+  uint32_t cfg_star;          /* nonzero: on; 0: the preset's, else as in the first pass (LTXV_ZERO_CFG_STAR: off) */
   uint32_t stochastic;
   double downscale;           /* size of the first pass over that of the result, with a spatial upscaler; 0: two thirds */
   double adain;               /* how far the enlarged latents take on the first pass's statistics; 0: 1 */
@@ -391,10 +395,10 @@ typedef struct ltxv_generate_options {
   int32_t stg_scale_count;
   const char *stg_mode;            /* "attention_values" (NULL), "attention_skip", "residual", "transformer_block" */
   const char *skip_blocks;         /* blocks the perturbed prediction changes: "11,25,35;22,35" (one list a bin) */
-  uint32_t cfg_star;               /* nonzero: project the negative prediction on the positive one first */
-  uint32_t stochastic;             /* nonzero: fresh noise after every step, as some distilled models want */
-  int32_t skip_first_steps;        /* cut from the schedule; the first ones only with input_video_path */
-  int32_t skip_last_steps;
+  uint32_t cfg_star;               /* nonzero: project the negative prediction on the positive one first; 0: the preset's */
+  uint32_t stochastic;             /* nonzero: fresh noise after every step, as some distilled models want; 0: the preset's */
+  int32_t skip_first_steps;        /* cut from the schedule; the first ones only with input_video_path; 0: the preset's */
+  int32_t skip_last_steps;         /* for none of these four see LTXV_ZERO_CFG_STAR and its neighbours */
   const char *input_video_path;    /* video, image or .safetensors (`frames`, `latents`) to start from */
   double strength;                 /* how much of the schedule runs on it; 0 is 1 without LTXV_ZERO_STRENGTH */
   const ltxv_lora *loras;          /* an array, as conditions; added up. A key that matches nothing is BAD_WEIGHTS */

@@ -15,6 +15,16 @@ std::optional<T> given(T value, uint32_t zero_fields, uint32_t bit) {
   return std::nullopt;
 }
 
+/// The same for a switch.
+std::optional<bool> switched(uint32_t value, uint32_t zero_fields, uint32_t bit) {
+  if (value != 0) return true;
+  return (zero_fields & bit) != 0 ? std::optional(false) : std::nullopt;
+}
+
+/// What both passes may switch off.
+constexpr uint32_t kSamplingZeros =
+    LTXV_ZERO_SKIP_FIRST_STEPS | LTXV_ZERO_SKIP_LAST_STEPS | LTXV_ZERO_CFG_STAR | LTXV_ZERO_STOCHASTIC;
+
 void check_zero_fields(uint32_t zero_fields, uint32_t known, const char* what) {
   LTXV_REQUIRE(Unsupported, (zero_fields & ~known) == 0, what,
                ": zero_fields has bits this library does not know: ", zero_fields & ~known);
@@ -111,10 +121,10 @@ void read_guidance(const ltxv_generate_options& o, Request& r) {
   r.stg_scales = number_list(o.stg_scales, o.stg_scale_count, "stg_scales");
   r.stg_mode = path_or_empty(o.stg_mode);
   r.skip_blocks = block_lists(o.skip_blocks);
-  r.cfg_star = o.cfg_star != 0;
-  r.stochastic = o.stochastic != 0;
-  r.skip_first_steps = o.skip_first_steps;
-  r.skip_last_steps = o.skip_last_steps;
+  r.cfg_star = switched(o.cfg_star, o.zero_fields, LTXV_ZERO_CFG_STAR);
+  r.stochastic = switched(o.stochastic, o.zero_fields, LTXV_ZERO_STOCHASTIC);
+  r.skip_first_steps = given(int64_t{o.skip_first_steps}, o.zero_fields, LTXV_ZERO_SKIP_FIRST_STEPS);
+  r.skip_last_steps = given(int64_t{o.skip_last_steps}, o.zero_fields, LTXV_ZERO_SKIP_LAST_STEPS);
   r.input_video_path = path_or_empty(o.input_video_path);
   r.strength = given(o.strength, o.zero_fields, LTXV_ZERO_STRENGTH);
 }
@@ -122,22 +132,21 @@ void read_guidance(const ltxv_generate_options& o, Request& r) {
 void read_second_pass(const ltxv_generate_options& o, Request& r) {
   r.pass_count = o.pass_count;
   const auto s = read_versioned(o.second_pass, "second pass");
-  check_zero_fields(s.zero_fields, LTXV_ZERO_ADAIN | LTXV_ZERO_TONE_MAP, "second pass");
+  check_zero_fields(s.zero_fields, LTXV_ZERO_ADAIN | LTXV_ZERO_TONE_MAP | kSamplingZeros, "second pass");
   SecondPass& p = r.second_pass;
-  const auto unless_zero = [](auto value) { return value != 0 ? std::optional(value) : std::nullopt; };
   p.step_count = s.step_count;
   p.sigmas = number_list(s.sigmas, s.sigma_count, "second pass: sigmas");
-  p.skip_first_steps = unless_zero(int64_t{s.skip_first_steps});
-  p.skip_last_steps = unless_zero(int64_t{s.skip_last_steps});
+  p.skip_first_steps = given(int64_t{s.skip_first_steps}, s.zero_fields, LTXV_ZERO_SKIP_FIRST_STEPS);
+  p.skip_last_steps = given(int64_t{s.skip_last_steps}, s.zero_fields, LTXV_ZERO_SKIP_LAST_STEPS);
   p.guidance_timesteps = number_list(s.guidance_timesteps, s.guidance_timestep_count, "second pass: guidance_timesteps");
   p.guidance_scales = number_list(s.guidance_scales, s.guidance_scale_count, "second pass: guidance_scales");
   p.guidance_rescales = number_list(s.guidance_rescales, s.guidance_rescale_count, "second pass: guidance_rescales");
   p.stg_scales = number_list(s.stg_scales, s.stg_scale_count, "second pass: stg_scales");
   p.stg_mode = path_or_empty(s.stg_mode);
   p.skip_blocks = block_lists(s.skip_blocks);
-  if (s.cfg_star != 0) p.cfg_star = true;
-  if (s.stochastic != 0) p.stochastic = true;
-  p.downscale = unless_zero(s.downscale);
+  p.cfg_star = switched(s.cfg_star, s.zero_fields, LTXV_ZERO_CFG_STAR);
+  p.stochastic = switched(s.stochastic, s.zero_fields, LTXV_ZERO_STOCHASTIC);
+  if (s.downscale != 0) p.downscale = s.downscale;
   p.adain = given(s.adain, s.zero_fields, LTXV_ZERO_ADAIN);
   p.tone_map = given(s.tone_map, s.zero_fields, LTXV_ZERO_TONE_MAP);
 }
@@ -146,7 +155,7 @@ Request to_request(const ltxv_generate_options& o) {
   constexpr uint32_t kKnownZeros = LTXV_ZERO_SEED | LTXV_ZERO_GUIDANCE_SCALE | LTXV_ZERO_GUIDANCE_RESCALE |
                                    LTXV_ZERO_IMAGE_NOISE_SCALE | LTXV_ZERO_DECODE_TIMESTEP |
                                    LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_STRENGTH | LTXV_ZERO_IMAGE_CRF |
-                                   LTXV_ZERO_WINDOW_STRENGTH | LTXV_ZERO_WINDOW_MATCH | LTXV_ZERO_WINDOW_ETA;
+                                   LTXV_ZERO_WINDOW_STRENGTH | LTXV_ZERO_WINDOW_MATCH | LTXV_ZERO_WINDOW_ETA | kSamplingZeros;
   check_zero_fields(o.zero_fields, kKnownZeros, "generate options");
   LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr,
              "prompt is NULL, and prompt_embeds_path is not given");

@@ -15,7 +15,7 @@ GuidanceSettings settings_of(const StepGuidance& g, const Request& r) {
           .cfg_rescale = official ? 0 : g.rescale,
           .stg_scale = g.stg_scale,
           .stg_rescale = official ? g.rescale : 1,
-          .cfg_star = r.cfg_star};
+          .cfg_star = *r.cfg_star};
 }
 
 SkipMode skip_mode_of(const std::string& name) {
@@ -78,7 +78,7 @@ void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& 
     if (state.strength.defined() && *r.image_noise_scale > 0)
       renoise_kept_tokens(state, *r.image_noise_scale, noise.draw(indexed_name("image_step", state.step), state.tokens.sizes()));
     const auto velocity = predictor.velocity({state.tokens, token_sigmas(state), state.step}, run);
-    if (r.stochastic) {
+    if (*r.stochastic) {
       stochastic_step(state, velocity, noise.draw(indexed_name("stochastic", state.step), state.tokens.sizes()));
     } else {
       euler_step(state, velocity);

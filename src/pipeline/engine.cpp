@@ -8,6 +8,7 @@
 #include "pipeline/engine_impl.h"
 #include "pipeline/host.h"
 #include "pipeline/run_record.h"
+#include "pipeline/spec_files.h"
 #include "pipeline/tensor_files.h"
 #include "registry.h"
 
@@ -89,14 +90,7 @@ std::string Engine::describe_json() const {
   j["latent_channels"] = spec.vae.latent_channels;
   j["compression"] = {{"spatial", spec.vae.compression.spatial}, {"temporal", spec.vae.compression.temporal}};
   j["causal_positions"] = spec.transformer.causal_positions;
-  for (const Preset& p : spec.presets)
-    j["presets"][p.name] = {{"width", p.width},
-                            {"height", p.height},
-                            {"num_frames", p.frame_count},
-                            {"frame_rate", p.frames_per_second},
-                            {"num_inference_steps", p.sigmas.empty() ? p.step_count : static_cast<int64_t>(p.sigmas.size())},
-                            {"guidance_scale", p.guidance_scale},
-                            {"passes", p.second_pass ? 2 : 1}};
+  j["presets"] = describe_presets(spec);
   return j.dump();
 }
 

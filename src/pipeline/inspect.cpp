@@ -5,6 +5,7 @@
 #include "media/video_reader.h"
 #include "pipeline/engine.h"
 #include "pipeline/file_kind.h"
+#include "pipeline/spec_files.h"
 #include "weights/tensor_source.h"
 
 namespace ltxv {
@@ -26,6 +27,18 @@ void describe_release(const std::string& path, json& j) {
     const ModelSpec spec = load_model_spec({.model = path});
     j["release"] = spec.release;
     if (!spec.remarks.empty()) j["remarks"] = spec.remarks;
+    j["presets"] = describe_presets(spec);
+  } catch (const Error& error) {
+    j["problem"] = error.what();
+  }
+}
+
+// What an upsampler enlarges, or what keeps it from being used.
+void describe_upsampler(const std::string& path, json& j) {
+  try {
+    const UpsamplerConfig config = load_upsampler_spec(path).config;
+    j["enlarges"] = config.spatial ? (config.temporal ? "space and time" : "space") : "time";
+    j["latent_channels"] = config.channels;
   } catch (const Error& error) {
     j["problem"] = error.what();
   }
@@ -64,6 +77,7 @@ json describe_folder(const std::string& path) {
     const auto source = open_component_folder(path);
     j["kind"] = kind_words(kind_of(*source));
     j.update(describe_tensors(*source));
+    if (kind_of(*source) == FileKind::upsampler) describe_upsampler(path, j);
     return j;
   }
   json missing = json::array();
@@ -106,6 +120,7 @@ std::string inspect(const std::string& path) {
       j["metadata"] = source->metadata();
     }
     if (kind_of(*source) == FileKind::checkpoint) describe_release(path, j);
+    if (kind_of(*source) == FileKind::upsampler) describe_upsampler(path, j);
   } else {
     const auto clip = media::read_clip(path);
     j["kind"] = clip.frames == 1 ? "image" : "video";

@@ -1,6 +1,7 @@
 #include "pipeline/model_spec.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -113,6 +114,19 @@ StatedSampling stated_sampling(const std::string& model, std::initializer_list<c
   return out;
 }
 
+// A checkpoint's own list wins over what is known of its release, unless it is the same one rounded: files hold four digits.
+void apply_stated_sigmas(Preset& preset, const std::vector<double>& stated) {
+  const bool rounded = std::equal(stated.begin(), stated.end(), preset.sigmas.begin(), preset.sigmas.end(),
+                                  [](double a, double b) { return std::abs(a - b) < 1e-4; });
+  if (rounded) return;
+  if (preset.sigmas.empty()) {  // a release of another kind: models that come with a list need no guidance
+    preset.pass = {};
+    preset.guidance_scale = 1;
+    preset.guidance_rescale = 0;
+  }
+  preset.sigmas = stated;
+}
+
 // A release describes files of its own size; another one needs a description of its own.
 void require_fit(const TensorSource& file, const KeyMap& names, const char* tensor, int64_t axis, int64_t size, const std::string& release) {
   for (const TensorEntry& entry : file.entries()) {
@@ -183,11 +197,7 @@ void read_components(ModelSpec& spec, const ModelParts& parts) {
   spec.vae = *vae_config;
   spec.schedule = sampling.schedule ? *sampling.schedule : schedule_from_original(from_release("scheduler"), name + ": scheduler");
   apply_release(release, spec, described->states_causal);
-  // A checkpoint's own list wins over what is known of its release; such a model needs no guidance.
-  if (!sampling.sigmas.empty()) {
-    spec.presets.front().guidance_scale = 1;
-    spec.presets.front().sigmas = sampling.sigmas;
-  }
+  if (!sampling.sigmas.empty()) apply_stated_sigmas(spec.presets.front(), sampling.sigmas);
 }
 
 std::string name_of(const std::string& model) {

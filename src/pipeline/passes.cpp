@@ -24,6 +24,10 @@ std::vector<T> said(const std::vector<T>& asked, const std::vector<T>& preset, c
   return !asked.empty() ? asked : !preset.empty() ? preset : first;
 }
 
+bool has_stg(const std::vector<double>& scales) {
+  return std::any_of(scales.begin(), scales.end(), [](double scale) { return scale > 0; });
+}
+
 double downscale_of(const Request& r, const Preset& preset, const ModelSpec& spec) {
   auto downscale = r.second_pass.downscale;
   if (!downscale && preset.second_pass) downscale = preset.second_pass->downscale;
@@ -63,7 +67,7 @@ void plan_first_pass(ResolvedRequest& out, const Preset& preset, const ModelSpec
              " a latent upsampler: --upscaler names one, --passes 1 does without");
   r.pass_count = 2;
   const char* single = !r.mask_path.empty() ? "mask" : r.outpaint ? "outpaint" : r.window.frame_count > 0 ? "window-frames" : nullptr;
-  LTXV_CHECK(single == nullptr, single, " works in one pass: --passes 1");
+  LTXV_CHECK(single == nullptr, single, " and a second pass (upscaler) exclude each other: --passes 1 makes one pass");
 
   const double factor = downscale_of(r, preset, spec);
   if (has_spatial(spec)) r.second_pass.downscale = factor;
@@ -110,8 +114,10 @@ ResolvedRequest plan_second_pass(const ResolvedRequest& first, const Preset& pre
   r.stg_scales = said(asked.stg_scales, given.stg_scales, r.stg_scales);
   r.skip_blocks = said(asked.skip_blocks, given.skip_blocks, r.skip_blocks);
   if (!asked.stg_mode.empty() || !given.stg_mode.empty()) r.stg_mode = asked.stg_mode.empty() ? given.stg_mode : asked.stg_mode;
-  r.cfg_star = asked.cfg_star.value_or(given.cfg_star.value_or(r.cfg_star));
-  r.stochastic = asked.stochastic.value_or(given.stochastic.value_or(r.stochastic));
+  r.cfg_star = asked.cfg_star.value_or(given.cfg_star.value_or(*r.cfg_star));
+  r.stochastic = asked.stochastic.value_or(given.stochastic.value_or(*r.stochastic));
+  const bool meant_for_stg = has_stg(first.request.stg_scales) || !given.stg_scales.empty();
+  if (asked.guidance_rescales.empty() && meant_for_stg && !has_stg(r.stg_scales)) r.guidance_rescales = {0};
   SecondPass& between = r.second_pass;
   between = SecondPass{};
   between.adain = asked.adain.value_or(given.adain.value_or(1.0));
@@ -127,17 +133,21 @@ ResolvedRequest plan_second_pass(const ResolvedRequest& first, const Preset& pre
 void apply_preset_pass(Request& r, const Preset& preset) {
   const PassSettings& p = preset.pass;
   const bool own_schedule = r.step_count > 0 || !r.sigmas.empty();
+  const bool own_rescale = r.guidance_rescale.has_value() || !r.guidance_rescales.empty();
   if (r.guidance_scales.empty() && !r.guidance_scale) r.guidance_scales = p.guidance_scales;
-  if (r.guidance_rescales.empty() && !r.guidance_rescale) r.guidance_rescales = p.guidance_rescales;
+  if (!own_rescale) r.guidance_rescales = p.guidance_rescales;
   if (r.guidance_timesteps.empty()) r.guidance_timesteps = p.guidance_timesteps;
   if (r.stg_scales.empty()) r.stg_scales = p.stg_scales;
   if (r.skip_blocks.empty()) r.skip_blocks = p.skip_blocks;
   if (r.stg_mode.empty()) r.stg_mode = p.stg_mode;
-  r.cfg_star = r.cfg_star || p.cfg_star.value_or(false);
-  r.stochastic = r.stochastic || p.stochastic.value_or(false);
-  if (r.skip_first_steps == 0 && !own_schedule && !r.strength && !r.input_video_path.empty())
-    r.skip_first_steps = p.skip_first_steps.value_or(0);
-  if (r.skip_last_steps == 0 && !own_schedule) r.skip_last_steps = p.skip_last_steps.value_or(0);
+  // The official rescaling acts beside spatio-temporal guidance only. Without it the same number would mean diffusers' rescaling of
+  // plain guidance, which the preset did not ask for.
+  if (!own_rescale && !p.stg_scales.empty() && !has_stg(r.stg_scales)) r.guidance_rescales = {0};
+  if (!r.cfg_star) r.cfg_star = p.cfg_star.value_or(false);
+  if (!r.stochastic) r.stochastic = r.window.frame_count == 0 && p.stochastic.value_or(false);  // windows bring their own sampler
+  const bool from_video = !r.input_video_path.empty() && !r.strength;
+  if (!r.skip_first_steps) r.skip_first_steps = own_schedule || !from_video ? 0 : p.skip_first_steps.value_or(0);
+  if (!r.skip_last_steps) r.skip_last_steps = own_schedule ? 0 : p.skip_last_steps.value_or(0);
 }
 
 }  // namespace ltxv

@@ -16,7 +16,8 @@ void plan_first_pass(ResolvedRequest& out, const Preset& preset, const ModelSpec
 /// the first pass. Its sigmas and guidance are still to be resolved.
 ResolvedRequest plan_second_pass(const ResolvedRequest& first, const Preset& preset, const ModelSpec& spec);
 
-/// What a preset says about guidance and the first pass's steps, where the request is silent.
+/// What a preset says about guidance and the first pass's steps, where the request is silent: a zero or a "no" in the request is an
+/// answer. A schedule of the request's own is not cut by the preset's skipped steps.
 void apply_preset_pass(Request& request, const Preset& preset);
 
 }  // namespace ltxv

@@ -83,6 +83,73 @@ SecondPass second_pass_from_json(const json& value, const std::string& where) {
 
 }  // namespace
 
+namespace {
+
+using nlohmann::ordered_json;
+
+void put(ordered_json& j, const char* key, const Numbers& list) {
+  if (list.size() == 1) {
+    j[key] = list[0];
+  } else if (!list.empty()) {
+    j[key] = list;
+  }
+}
+
+// "11,25;22": what the option and the C field take.
+std::string block_words(const std::vector<std::vector<int64_t>>& lists) {
+  std::string out;
+  for (size_t i = 0; i < lists.size(); ++i) {
+    if (i > 0) out += ";";
+    for (size_t k = 0; k < lists[i].size(); ++k) out += (k > 0 ? "," : "") + std::to_string(lists[i][k]);
+  }
+  return out;
+}
+
+void describe_pass(ordered_json& j, const PassSettings& p) {
+  if (p.skip_first_steps.value_or(0) > 0) j["skip_first_steps"] = *p.skip_first_steps;
+  if (p.skip_last_steps.value_or(0) > 0) j["skip_last_steps"] = *p.skip_last_steps;
+  put(j, "guidance_timesteps", p.guidance_timesteps);
+  put(j, "guidance_scale", p.guidance_scales);
+  put(j, "guidance_rescale", p.guidance_rescales);
+  put(j, "stg_scale", p.stg_scales);
+  if (!p.stg_mode.empty()) j["stg_mode"] = p.stg_mode;
+  if (!p.skip_blocks.empty()) j["skip_blocks"] = block_words(p.skip_blocks);
+  if (p.cfg_star) j["cfg_star"] = *p.cfg_star;
+  if (p.stochastic) j["stochastic"] = *p.stochastic;
+}
+
+ordered_json describe_second_pass(const SecondPass& s) {
+  ordered_json j;
+  if (s.downscale) j["downscale"] = *s.downscale;
+  if (s.step_count > 0) j["num_inference_steps"] = s.step_count;
+  put(j, "sigmas", s.sigmas);
+  describe_pass(j, s);
+  if (s.adain) j["adain"] = *s.adain;
+  if (s.tone_map) j["tone_map"] = *s.tone_map;
+  return j;
+}
+
+ordered_json describe(const Preset& p) {
+  ordered_json j = {{"width", p.width}, {"height", p.height}, {"num_frames", p.frame_count}, {"frame_rate", p.frames_per_second}};
+  j["num_inference_steps"] = p.sigmas.empty() ? p.step_count : static_cast<int64_t>(p.sigmas.size());
+  put(j, "sigmas", p.sigmas);
+  j["guidance_scale"] = p.guidance_scale;
+  describe_pass(j, p.pass);
+  j["passes"] = p.second_pass ? 2 : 1;
+  if (!p.second_pass) return j;
+  j["needs"] = p.second_pass->downscale.value_or(1) < 1 ? "a spatial upscaler" : "an upscaler";
+  j["second_pass"] = describe_second_pass(*p.second_pass);
+  return j;
+}
+
+}  // namespace
+
+ordered_json describe_presets(const ModelSpec& spec) {
+  ordered_json j = ordered_json::object();
+  for (const Preset& p : spec.presets) j[p.name] = describe(p);
+  return j;
+}
+
 Preset preset_from_json(const json& value, const std::string& where, Preset base) {
   ConfigObject object(value, where);
   Preset p = std::move(base);

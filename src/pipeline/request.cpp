@@ -44,16 +44,17 @@ void cut_schedule(Request& r, std::vector<double>& sigmas, bool starts_from_vide
   if (r.strength) {
     check_range("strength", *r.strength, 0, 1);
     LTXV_CHECK(!r.input_video_path.empty(), "strength needs an input video");
-    LTXV_CHECK(r.skip_first_steps == 0, "strength and skip-first-steps exclude each other");
+    LTXV_CHECK(*r.skip_first_steps == 0, "strength and skip-first-steps exclude each other");
     // Source: diffusers pipeline_ltx_condition.py, get_timesteps.
     r.skip_first_steps = count - std::min(static_cast<int64_t>(static_cast<double>(count) * *r.strength), count);
-    LTXV_CHECK(r.skip_first_steps < count, "strength ", *r.strength, " leaves none of the ", count, " steps");
+    LTXV_CHECK(*r.skip_first_steps < count, "strength ", *r.strength, " leaves none of the ", count, " steps");
     r.strength.reset();
   }
-  LTXV_CHECK(r.skip_first_steps >= 0 && r.skip_last_steps >= 0 && r.skip_first_steps + r.skip_last_steps < count,
-             "skipping ", r.skip_first_steps, " first and ", r.skip_last_steps, " last steps leaves none of the ", count);
-  LTXV_CHECK(r.skip_first_steps == 0 || starts_from_video, "skip-first-steps needs an input video to start from");
-  sigmas = std::vector<double>(sigmas.begin() + r.skip_first_steps, sigmas.end() - r.skip_last_steps);
+  const int64_t first = *r.skip_first_steps, last = *r.skip_last_steps;
+  LTXV_CHECK(first >= 0 && last >= 0 && first <= kMaxSteps && last <= kMaxSteps && first + last < count, "skipping ", first, " first and ",
+             last, " last steps leaves none of the ", count);
+  LTXV_CHECK(first == 0 || starts_from_video, "skip-first-steps needs an input video to start from");
+  sigmas = std::vector<double>(sigmas.begin() + first, sigmas.end() - last);
 }
 
 std::vector<double> resolve_sigmas(Request& r, const Preset& preset, const ModelSpec& spec, int64_t token_count,
@@ -88,7 +89,7 @@ std::vector<double> resolve_sigmas(Request& r, const Preset& preset, const Model
 template <class T>
 const T& bin_entry(const char* option, const std::vector<T>& list, size_t bin, size_t bin_count) {
   LTXV_CHECK(list.size() == 1 || list.size() == bin_count, option, " has ", list.size(), " entries; one, or one for each of the ",
-             bin_count, " guidance timesteps is needed");
+             bin_count, " guidance timesteps is needed (lists that are not given are the preset's)");
   return list.size() == 1 ? list[0] : list[bin];
 }
 
@@ -113,7 +114,8 @@ std::vector<StepGuidance> resolve_guidance(Request& r, const std::vector<double>
   for (const double v : r.stg_scales) check_range("stg-scale", v, 0, 1000);
   for (const auto& blocks : r.skip_blocks)
     for (const int64_t b : blocks)
-      LTXV_CHECK(b >= -layer_count && b < layer_count, "skip-blocks: ", b, ": this model has blocks 0 to ", layer_count - 1);
+      LTXV_CHECK(b >= -layer_count && b < layer_count, "skip-blocks: ", b, " (given, or of preset \"", r.preset,
+                 "\"): this model has blocks 0 to ", layer_count - 1);
 
   std::vector<StepGuidance> steps;
   for (const double sigma : sigmas) {
@@ -178,7 +180,7 @@ void resolve_windows(Request& r, const Compression& grid) {
   check_range("window-eta", *w.eta, 0, 1);
   LTXV_CHECK(r.input_video_path.empty(), "window-frames and input-video exclude each other");
   LTXV_CHECK(r.control_path.empty(), "window-frames and control exclude each other");
-  LTXV_CHECK(!r.stochastic, "window-frames brings its own sampler: stochastic cannot be combined with it");
+  LTXV_CHECK(!*r.stochastic, "window-frames brings its own sampler: stochastic cannot be combined with it");
   LTXV_CHECK(r.prompt_embeds_path.empty(), "window-frames takes prompts, one a window, not prompt embeddings");
   for (const ConditionItem& c : r.conditions)
     LTXV_CHECK(c.frame_index == 0 && r.conditions.size() == 1, "window-frames takes one image, at frame 0; condition ", c.path,

@@ -91,9 +91,9 @@ struct Request {
   std::vector<double> guidance_rescales;                ///< instead of guidance_rescale; with STG the official rescaling (1 = off)
   std::vector<std::vector<int64_t>> skip_blocks;        ///< blocks the perturbed pass changes
   std::string stg_mode;                                 ///< "attention_values" (default), "attention_skip", "residual", "transformer_block"
-  bool cfg_star = false;                                ///< project the negative prediction on the positive one
-  bool stochastic = false;                              ///< noise afresh after every step, as some distilled models want
-  int64_t skip_first_steps = 0, skip_last_steps = 0;    ///< cut from the schedule; skipping first ones needs an input video
+  std::optional<bool> cfg_star;                         ///< project the negative prediction on the positive one
+  std::optional<bool> stochastic;                       ///< noise afresh after every step, as some distilled models want
+  std::optional<int64_t> skip_first_steps, skip_last_steps;  ///< cut from the schedule; skipping first ones needs an input video
 
   std::string input_video_path;    ///< video, image or `.safetensors` (`frames` or `latents`) to start from
   std::optional<double> strength;  ///< of the schedule run on the input video, 1 = all of it

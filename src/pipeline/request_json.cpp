@@ -11,7 +11,7 @@ namespace {
 
 json number_or_list(const std::vector<double>& list) { return list.size() == 1 ? json(list[0]) : json(list); }
 
-// Only what is not as in the first pass.
+// All of it: what were left out would be the preset's when the object is read again.
 void add_second_pass(json& j, const ResolvedRequest& first, const ModelSpec& spec) {
   const ResolvedRequest& second = first.last_pass();
   const Request &r = second.request, &before = first.request;
@@ -22,12 +22,12 @@ void add_second_pass(json& j, const ResolvedRequest& first, const ModelSpec& spe
   j["pass2_sigmas"] = second.sigmas;
   j["pass2_guidance_scale"] = number_or_list(r.guidance_scales);
   j["pass2_guidance_rescale"] = number_or_list(r.guidance_rescales);
-  if (r.guidance_timesteps != before.guidance_timesteps) j["pass2_guidance_timesteps"] = r.guidance_timesteps;
+  if (!r.guidance_timesteps.empty()) j["pass2_guidance_timesteps"] = r.guidance_timesteps;
   j["pass2_stg_scale"] = number_or_list(r.stg_scales);
-  if (r.stg_mode != before.stg_mode) j["pass2_stg_mode"] = r.stg_mode;
-  if (r.skip_blocks != before.skip_blocks) j["pass2_skip_blocks"] = r.skip_blocks;
-  if (r.cfg_star) j["pass2_cfg_star"] = true;
-  if (r.stochastic) j["pass2_stochastic"] = true;
+  j["pass2_stg_mode"] = r.stg_mode;
+  j["pass2_skip_blocks"] = r.skip_blocks;
+  j["pass2_cfg_star"] = *r.cfg_star;
+  j["pass2_stochastic"] = *r.stochastic;
   j["adain"] = *r.second_pass.adain;
   j["tone_map"] = *r.second_pass.tone_map;
 }
@@ -36,6 +36,7 @@ void add_second_pass(json& j, const ResolvedRequest& first, const ModelSpec& spe
 
 std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
   const Request& r = resolved.request;
+  const PassSettings& preset = spec.preset(r.preset).pass;
   json j;
   j["model"] = spec.name;
   j["release"] = spec.release;
@@ -58,14 +59,14 @@ std::string to_json(const ResolvedRequest& resolved, const ModelSpec& spec) {
   j["guidance_scale"] = number_or_list(r.guidance_scales);
   j["guidance_rescale"] = number_or_list(r.guidance_rescales);
   if (!r.guidance_timesteps.empty()) j["guidance_timesteps"] = r.guidance_timesteps;
-  if (r.cfg_star) j["cfg_star"] = true;
-  // Also a 0 where the preset, read again, would say otherwise.
-  if (r.stg_scales != std::vector<double>{0} || !spec.preset(r.preset).pass.stg_scales.empty()) {
+  // Also a 0 and a "no" where the preset, when the object is read again, would say otherwise.
+  if (*r.cfg_star || preset.cfg_star) j["cfg_star"] = *r.cfg_star;
+  if (r.stg_scales != std::vector<double>{0} || !preset.stg_scales.empty()) {
     j["stg_scale"] = number_or_list(r.stg_scales);
     j["stg_mode"] = r.stg_mode;
     j["skip_blocks"] = r.skip_blocks;
   }
-  if (r.stochastic) j["stochastic"] = true;
+  if (*r.stochastic || preset.stochastic) j["stochastic"] = *r.stochastic;
   if (r.pass_count == 2) add_second_pass(j, resolved, spec);
   if (!r.input_video_path.empty()) j["input_video"] = r.input_video_path;
   if (!r.mask_path.empty()) j["mask"] = r.mask_path;

@@ -54,5 +54,7 @@ ScheduleSpec schedule_from_diffusers(const nlohmann::json& config, const std::st
 
 /// One entry of a "presets" list, on top of `base`. Errors: as above.
 Preset preset_from_json(const nlohmann::json& json, const std::string& where, Preset base);
+/// Every preset by name, as a person reads it: what it says of sizes, steps and guidance, block lists as the option takes them.
+nlohmann::ordered_json describe_presets(const ModelSpec& spec);
 
 }  // namespace ltxv

@@ -185,6 +185,15 @@ TEST(Release, ADescriptionInTheFileWins) {
   EXPECT_EQ(spec.release, "ltxv-2b-0.9.8-distilled");  // a list of noise levels is what distilled files have
   EXPECT_EQ(spec.preset("").sigmas, (std::vector<double>{1, 0.5}));
   EXPECT_EQ(spec.preset("").guidance_scale, 1);
+  // Taken for another release by a user, it still needs no guidance.
+  const auto other = load_model_spec({.model = path, .release = "ltxv-2b-0.9.5"}).preset("");
+  EXPECT_EQ(other.sigmas, (std::vector<double>{1, 0.5}));
+  EXPECT_EQ(other.guidance_scale, 1);
+  EXPECT_TRUE(other.pass == PassSettings{});
+  // A list of four digits is the release's own, which has more.
+  config["allowed_inference_steps"] = {1.0, 0.9937, 0.9875, 0.9812, 0.975, 0.9094, 0.725, 0.4219};
+  const auto named = write_sparse(folder / "ltxv-2b-0.9.6-distilled.safetensors", tensors_of(k2b, 28, "ltxv-0.9.5", "", "vae."), config.dump());
+  EXPECT_EQ(load_model_spec({.model = named}).preset("").sigmas[1], 0.99375);
   EXPECT_EQ(spec.schedule.kind, ScheduleSpec::Kind::linear_quadratic);
 }
 

@@ -173,6 +173,11 @@ TEST(Request, SkippedStepsAndStrengthCutTheSchedule) {
   EXPECT_EQ(resolve({.step_count = 6, .input_video_path = "a.mp4", .strength = 0.5}, spec()).sigmas,
             std::vector<double>(all.begin() + 3, all.end()));
   EXPECT_EQ(resolve({.step_count = 6, .input_video_path = "a.mp4", .strength = 1.0}, spec()).sigmas, all);
+  // Zeros are answers, and go with everything; an explicit list is cut as well.
+  EXPECT_EQ(resolve({.step_count = 6, .skip_first_steps = 0, .skip_last_steps = 0, .input_video_path = "a.mp4", .strength = 0.5}, spec()).sigmas,
+            std::vector<double>(all.begin() + 3, all.end()));
+  EXPECT_EQ(resolve({.sigmas = {1, 0.75, 0.5, 0.25}, .skip_first_steps = 1, .skip_last_steps = 1, .input_video_path = "a.mp4"}, spec()).sigmas,
+            (std::vector<double>{0.75, 0.5}));
 }
 
 TEST(Request, GuidanceListsAndCutsAreCheckedByName) {
@@ -183,7 +188,7 @@ TEST(Request, GuidanceListsAndCutsAreCheckedByName) {
       {{.stg_scales = {1, 2}}, "stg-scale has 2 entries"},
       {{.stg_scales = {-1}}, "stg-scale -1"},
       {{.guidance_rescales = {0.5, 2}}, "guidance rescale 2"},
-      {{.skip_blocks = {{3}}}, "skip-blocks: 3: this model has blocks 0 to 2"},
+      {{.skip_blocks = {{3}}}, "skip-blocks: 3 (given, or of preset \"default\"): this model has blocks 0 to 2"},
       {{.skip_blocks = {{-4}}}, "skip-blocks: -4"},
       {{.stg_mode = "values"}, "stg-mode \"values\" is not one of"},
       {{.step_count = 4, .skip_last_steps = 4}, "leaves none of the 4"},
