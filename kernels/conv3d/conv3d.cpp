@@ -29,16 +29,19 @@ at::Tensor winograd(const Call& call) {
   const int64_t in = a.weight.size(1), out = a.weight.size(0), tiles = s.batch * s.tiles_t * s.tiles_h * s.tiles_w;
   // Transformed weights and transformed tiles take turns in the caches: both chunks are sized to stay in a shared cache of some
   // tens of MiB, and the products of one chunk are long enough to keep the matrix multiplication near its peak.
-  constexpr int64_t kChunkFloats = 8 << 20;
+  constexpr int64_t kChunkFloats = 16 << 20;
   const int64_t out_step = std::min(out, std::max<int64_t>(cpu::kVaeLanes, kChunkFloats / (kPlanes * in) / 16 * 16));
   const int64_t tile_step = std::min(tiles, std::max<int64_t>(64, kChunkFloats / (kPlanes * (in + out_step))));
+  // The transforms touch all 64 planes in turn; planes a power of two apart would share a few sets of every cache. So a plane has
+  // an odd number of rows, if need be one that nobody reads.
+  const auto odd = [](int64_t rows) { return rows | 1; };
 
   at::Tensor y = a.residual.defined() && a.into_residual
                      ? a.residual
                      : call.scratch.take_volume(s.batch, out, s.frames, s.height, s.width, at::kFloat);
   at::Tensor u_all = call.scratch.take({kPlanes * out_step * in}, at::kFloat);
-  at::Tensor v_all = call.scratch.take({kPlanes * tile_step * in}, at::kFloat);
-  at::Tensor m_all = call.scratch.take({kPlanes * tile_step * out_step}, at::kFloat);
+  at::Tensor v_all = call.scratch.take({kPlanes * odd(tile_step) * in}, at::kFloat);
+  at::Tensor m_all = call.scratch.take({kPlanes * odd(tile_step) * out_step}, at::kFloat);
   const float* x = a.x.const_data_ptr<float>();
   for (int64_t o = 0; o < out; o += out_step) {
     const int64_t count = std::min(out_step, out - o);
@@ -47,15 +50,15 @@ at::Tensor winograd(const Call& call) {
                                          in, o, count};
     at::parallel_for(0, count, std::max<int64_t>(1, 4096 / in), [&](int64_t b, int64_t e) { kWeight(weight, b, e); });
     for (int64_t t = 0; t < tiles; t += tile_step) {
-      const int64_t rows = std::min(tile_step, tiles - t);
-      at::Tensor v = v_all.narrow(0, 0, kPlanes * rows * in).view({kPlanes, rows, in});
-      at::Tensor m = m_all.narrow(0, 0, kPlanes * rows * count).view({kPlanes, rows, count});
-      const cpu::WinogradInputArgs input{s, x, v.mutable_data_ptr<float>(), in, t, rows};
+      const int64_t rows = std::min(tile_step, tiles - t), capacity = odd(rows);
+      at::Tensor v = v_all.narrow(0, 0, kPlanes * capacity * in).view({kPlanes, capacity, in});
+      at::Tensor m = m_all.narrow(0, 0, kPlanes * capacity * count).view({kPlanes, capacity, count});
+      const cpu::WinogradInputArgs input{s, x, v.mutable_data_ptr<float>(), in, t, capacity};
       at::parallel_for(t, t + rows, std::max<int64_t>(1, 2048 / in), [&](int64_t b, int64_t e) { kInput(input, b, e); });
       at::bmm_out(m, v, u.transpose(1, 2));
       const cpu::WinogradOutputArgs output{s, m.const_data_ptr<float>(), a.bias.const_data_ptr<float>(),
                                            a.residual.defined() ? a.residual.const_data_ptr<float>() : nullptr,
-                                           y.mutable_data_ptr<float>(), out, o, count, t, rows};
+                                           y.mutable_data_ptr<float>(), out, o, count, t, capacity};
       at::parallel_for(t, t + rows, std::max<int64_t>(1, 4096 / count), [&](int64_t b, int64_t e) { kOutput(output, b, e); });
     }
   }

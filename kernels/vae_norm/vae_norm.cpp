@@ -49,7 +49,9 @@ constexpr Variant<NormArgs, at::Tensor> kNorm[] = {{"avx512", norm_avx512, norm_
 struct UnfoldArgs {
   const at::Tensor &y, &residual;
   const std::array<int64_t, 3>& stride;
+  FirstFrame first;
   Scratch& scratch;
+  int64_t dropped() const { return first == FirstFrame::drop ? stride[0] - 1 : 0; }
   int64_t positions() const { return stride[0] * stride[1] * stride[2]; }
 };
 
@@ -58,17 +60,17 @@ at::Tensor unfold_rows(const UnfoldArgs& a) {
   const auto n = a.y.sizes();
   const auto& s = a.stride;
   const int64_t channels = n[1] / a.positions();
-  at::Tensor out = a.scratch.take_volume(n[0], channels, n[2] * s[0] - (s[0] - 1), n[3] * s[1], n[4] * s[2], a.y.scalar_type());
+  at::Tensor out = a.scratch.take_volume(n[0], channels, n[2] * s[0] - a.dropped(), n[3] * s[1], n[4] * s[2], a.y.scalar_type());
   const bool add = a.residual.defined();
   const cpu::DepthToSpaceArgs args{is_bf16(a.y), a.y.const_data_ptr(), add ? a.residual.const_data_ptr() : nullptr,
                                    out.mutable_data_ptr(), n[0], n[2], n[3], n[4], channels,
-                                   add ? a.residual.size(1) / a.positions() : 0, s[0], s[1], s[2]};
+                                   add ? a.residual.size(1) / a.positions() : 0, s[0], s[1], s[2], a.dropped()};
   at::parallel_for(0, n[0] * n[2] * n[3], std::max<int64_t>(1, 32768 / (n[1] * n[4])),
                    [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
   return out;
 }
 at::Tensor unfold_plain(const UnfoldArgs& a) {
-  return a.scratch.as_volume(depth_to_space_reference(a.y, a.residual, a.stride));
+  return a.scratch.as_volume(depth_to_space_reference(a.y, a.residual, a.stride, a.first));
 }
 bool unfold_fits(const UnfoldArgs& a) {
   return fits_lanes(a.y) && a.y.size(1) / a.positions() % cpu::kVaeLanes == 0 &&
@@ -116,8 +118,8 @@ at::Tensor vae_norm_reference(const at::Tensor& x, const at::Tensor& shift, cons
 }
 
 at::Tensor depth_to_space(const at::Tensor& y, const at::Tensor& residual, const std::array<int64_t, 3>& stride,
-                          Scratch& scratch) {
-  const UnfoldArgs args{y, residual, stride, scratch};
+                          Scratch& scratch, FirstFrame first) {
+  const UnfoldArgs args{y, residual, stride, first, scratch};
   LTXV_CHECK(y.dim() == 5 && y.numel() > 0 && y.size(1) % args.positions() == 0, "depth_to_space: y ", y.sizes(),
              " does not unfold ", args.positions(), " positions");
   LTXV_CHECK(!residual.defined() || (residual.dim() == 5 && residual.size(1) % args.positions() == 0 && residual.size(1) > 0 &&
@@ -127,13 +129,15 @@ at::Tensor depth_to_space(const at::Tensor& y, const at::Tensor& residual, const
   return dispatch<UnfoldArgs, at::Tensor>("depth_to_space", kUnfold, args);
 }
 
-at::Tensor depth_to_space_reference(const at::Tensor& y, const at::Tensor& residual, const std::array<int64_t, 3>& stride) {
+at::Tensor depth_to_space_reference(const at::Tensor& y, const at::Tensor& residual, const std::array<int64_t, 3>& stride,
+                                    FirstFrame first) {
   at::Tensor out = unfolded(y, stride);
   if (residual.defined()) {
     const at::Tensor spread = unfolded(residual, stride);
     out = out + spread.repeat({1, out.size(1) / spread.size(1), 1, 1, 1});
   }
-  return out.narrow(2, stride[0] - 1, out.size(2) - (stride[0] - 1));
+  const int64_t dropped = first == FirstFrame::drop ? stride[0] - 1 : 0;
+  return out.narrow(2, dropped, out.size(2) - dropped);
 }
 
 at::Tensor pad_frames(const at::Tensor& x, FramePadding padding) {

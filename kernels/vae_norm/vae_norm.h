@@ -21,13 +21,18 @@ at::Tensor vae_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tens
                     Scratch& scratch);
 at::Tensor vae_norm_reference(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, FramePadding padding);
 
-/// Unfolds channels (c,t,h,w) into positions, adds the unfolded residual with its channels repeated as often as needed, and drops
-/// the first frame if the stride unfolds time.
-/// Shapes: y [B,C*P,T,H,W], residual [B,R*P,T,H,W] with R dividing C, or undefined -> [B,C,T*st-(st-1),H*sh,W*sw].
+/// What becomes of the first frame when the stride unfolds time: the clip's first latent frame stands for one frame, the others
+/// for two.
+enum class FirstFrame { drop, keep };
+
+/// Unfolds channels (c,t,h,w) into positions, and adds the unfolded residual with its channels repeated as often as needed.
+/// Shapes: y [B,C*P,T,H,W], residual [B,R*P,T,H,W] with R dividing C, or undefined -> [B,C,T*st-(st-1),H*sh,W*sw]; all T*st
+/// frames with FirstFrame::keep.
 /// Source: autoencoder_kl_ltx.py, LTXVideoUpsampler3d.
 at::Tensor depth_to_space(const at::Tensor& y, const at::Tensor& residual, const std::array<int64_t, 3>& stride,
-                          Scratch& scratch);
-at::Tensor depth_to_space_reference(const at::Tensor& y, const at::Tensor& residual, const std::array<int64_t, 3>& stride);
+                          Scratch& scratch, FirstFrame first = FirstFrame::drop);
+at::Tensor depth_to_space_reference(const at::Tensor& y, const at::Tensor& residual, const std::array<int64_t, 3>& stride,
+                                    FirstFrame first = FirstFrame::drop);
 
 /// The padding alone.
 at::Tensor pad_frames(const at::Tensor& x, FramePadding padding);

@@ -23,9 +23,10 @@ struct DepthToSpaceArgs {
   bool bf16;
   const void* y;         ///< [B,T,H,W,C*P], P = st*sh*sw
   const void* residual;  ///< [B,T,H,W,R*P] or nullptr; its R unfolded channels repeat C/R times
-  void* out;             ///< [B,T*st-(st-1),H*sh,W*sw,C]
+  void* out;             ///< [B,T*st-dropped,H*sh,W*sw,C]
   int64_t batch, frames, height, width, channels, residual_channels;
   int64_t st, sh, sw;
+  int64_t dropped;  ///< frames left out at the start, 0 to st-1
 };
 
 /// Winograd F(2x2x2, 3x3x3): an output tile of 2x2x2 positions from an input tile of 4x4x4 takes 64 products a channel pair

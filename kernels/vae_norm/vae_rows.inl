@@ -108,7 +108,7 @@ inline float to_float(Bf16 v) {
 template <class T>
 void depth_to_space_rows(const DepthToSpaceArgs& a, int64_t begin, int64_t end) {
   const int64_t positions = a.st * a.sh * a.sw, c = a.channels, r = a.residual_channels;
-  const int64_t out_frames = a.frames * a.st - (a.st - 1);
+  const int64_t out_frames = a.frames * a.st - a.dropped;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t h = row % a.height, t = row / a.height % a.frames, b = row / (a.height * a.frames);
     for (int64_t w = 0; w < a.width; ++w) {
@@ -116,7 +116,7 @@ void depth_to_space_rows(const DepthToSpaceArgs& a, int64_t begin, int64_t end) 
       const T* x = a.residual ? static_cast<const T*>(a.residual) + (row * a.width + w) * r * positions : nullptr;
       for (int64_t p = 0; p < positions; ++p) {
         const int64_t dt = p / (a.sh * a.sw), dh = p / a.sw % a.sh, dw = p % a.sw;
-        const int64_t frame = t * a.st + dt - (a.st - 1);  // the first frame of a temporal unfolding is dropped
+        const int64_t frame = t * a.st + dt - a.dropped;
         if (frame < 0) continue;
         T* out = static_cast<T*>(a.out) +
                  (((b * out_frames + frame) * a.height * a.sh + h * a.sh + dh) * a.width * a.sw + w * a.sw + dw) * c;

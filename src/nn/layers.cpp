@@ -1,5 +1,9 @@
 #include "nn/layers.h"
 
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include "registry.h"
+
 namespace ltxv::nn {
 namespace {
 
@@ -34,13 +38,41 @@ at::Tensor narrow_linear(const at::Tensor& x, const NarrowMatrix& weight, const 
   return y.view(sizes);
 }
 
+// The operators of LibTorch's own prepacked layers. They have no header, and none where LibTorch is built without oneDNN.
+std::optional<c10::OperatorHandle> packing_operator(const char* name) {
+  if (!at::globalContext().userEnabledMkldnn()) return std::nullopt;
+  return c10::Dispatcher::singleton().findSchema({name, ""});
+}
+
+at::Tensor packed_linear(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& bias) {
+  static const auto product = packing_operator("mkldnn::_linear_pointwise");
+  // x, weight, bias, what to do with the result, its numbers, its kind
+  std::vector<c10::IValue> stack{x, packed, bias.defined() ? c10::IValue(bias) : c10::IValue(), "none",
+                                 c10::List<std::optional<at::Scalar>>(), ""};
+  product->callBoxed(stack);
+  return stack.front().toTensor();
+}
+
 }  // namespace
+
+void Linear::pack() {
+  constexpr int64_t kSmallest = 1 << 20;
+  if (!weight.plain.defined() || weight.plain.scalar_type() != at::kBFloat16 || weight.plain.numel() < kSmallest) return;
+  if (!ops::cpu_features().bf16) return;
+  const auto reorder = packing_operator("mkldnn::_reorder_linear_weight");
+  if (!reorder || !packing_operator("mkldnn::_linear_pointwise")) return;
+  std::vector<c10::IValue> stack{weight.plain, c10::IValue()};  // the second: a hint at the number of rows, which changes nothing here
+  reorder->callBoxed(stack);
+  packed = stack.front().toTensor();
+  weight.plain.reset();
+}
 
 Linear::Linear(const Scope& at, int64_t in, int64_t out, Bias with_bias)
     : weight(stored_for_products(at.take_matrix("weight", {out, in}, MatrixUse::linear))),
       bias(with_bias == Bias::yes ? at.take("bias", {out}) : at::Tensor()) {}
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
+  if (packed.defined()) return packed_linear(x, packed, bias);
   if (weight.narrow) return narrow_linear(x, *weight.narrow, bias);
   return bias.defined() ? at::linear(x, weight.plain, bias) : at::linear(x, weight.plain);
 }

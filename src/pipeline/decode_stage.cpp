@@ -27,7 +27,8 @@ at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const D
   int64_t map = 0;
   const DecodeOptions options{.timestep = timestep, .injected_noise = [&](int64_t height, int64_t width) {
                                 return noise.draw(indexed_name("decoder", map++), {height, width});
-                              }};
+                              },
+                              .largest_volume = plan.decode_volume_elements};
   const auto frames = decoder->decode_raw(raw, options, run);
   LTXV_REQUIRE(NumericError, at::isfinite(frames.sum()).item<bool>(), "the decoded frames hold NaN or Inf");
   run.report(Stage::decode, 1, 1);

@@ -30,7 +30,8 @@ SkipMode skip_mode_of(const std::string& name) {
 Predictor::Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const Prompts& prompts, const ResolvedRequest& resolved,
                      const PlacementPlan& plan)
     : resolved_(resolved),
-      transformer_(engine.weights.transformer(plan.type(Component::transformer), resolved.request.loras)),
+      transformer_(engine.weights.transformer(plan.type(Component::transformer), resolved.request.loras,
+                                               plan.pack_transformer ? WeightOrder::packed : WeightOrder::of_file)),
       rope_(make_rope_table(to_positions(coordinates, resolved.frames_per_second), transformer_->config())),
       positive_(transformer_->prepare_prompt(prompts.positive.embeds, prompts.positive.mask)) {
   if (prompts.negative.embeds.defined()) negative_ = transformer_->prepare_prompt(prompts.negative.embeds, prompts.negative.mask);

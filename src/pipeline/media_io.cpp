@@ -253,8 +253,13 @@ void write_frames(const std::string& path, const at::Tensor& frames, double fram
   }
   RunContext run(hooks);
   const int64_t count = frames.size(2), height = frames.size(3), width = frames.size(4);
-  const auto writer = media::VideoWriter::open(
-      path, width, height, {.frames_per_second = frames_per_second, .metadata_json = metadata_json, .frame_count = count});
+  // The same on every machine, since the encoder's bytes follow its thread count.
+  constexpr int kEncoderThreads = 4;
+  const auto writer = media::VideoWriter::open(path, width, height,
+                                               {.frames_per_second = frames_per_second,
+                                                .metadata_json = metadata_json,
+                                                .frame_count = count,
+                                                .thread_count = kEncoderThreads});
   write_pictures(*writer, frames, 0, count, run);
   writer->finish();
   run.report(Stage::write, count, count);

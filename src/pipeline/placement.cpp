@@ -12,6 +12,10 @@ constexpr int64_t kSmallModel = 200'000'000;
 constexpr int64_t kBlockTensors = 14;
 // Bytes of a decode's live tensors for each output pixel, measured at the widest stage of the released decoders.
 constexpr int64_t kDecodeBytesPerPixel = 160;
+// A decoder's volumes are cut into pieces of time above this: a gigabyte in f32 with all that lives beside one volume.
+constexpr int64_t kDecodeVolumeElements = 32 << 20;
+// Of those, at once: a piece in front of a block and behind it, the first piece being up to twice as long as the others.
+constexpr int64_t kDecodeVolumes = 10;
 
 ComputeType choose_type(const PlacementInput& in, int64_t parameters) {
   if (in.dtype == "fp32") return ComputeType::f32;
@@ -40,9 +44,16 @@ PlacementPlan plan_placement(const PlacementInput& in) {
   const int64_t element = plan.types[static_cast<int>(Component::transformer)] == ComputeType::f32 ? 4 : 2;
   plan.denoise_activation_bytes = in.pass_count * in.latent.token_count() * in.transformer_width * kBlockTensors * element;
   const PixelShape pixels = in.latent.frames ? pixel_shape(in.latent, in.compression) : PixelShape{};
-  plan.decode_activation_bytes = pixels.frames * pixels.height * pixels.width * kDecodeBytesPerPixel * element / 4;
+  const int64_t pixel_count = pixels.frames * pixels.height * pixels.width;
+  plan.decode_volume_elements = kDecodeVolumeElements;
+  // The frames themselves are f32 RGB.
+  plan.decode_activation_bytes =
+      std::min(pixel_count * kDecodeBytesPerPixel / 4, kDecodeVolumes * kDecodeVolumeElements) * element + pixel_count * 12;
 
   const auto weights = [&](Component c) { return plan.weight_bytes[static_cast<int>(c)]; };
+  // Mapped weights can leave memory without loss, packed ones cannot.
+  plan.pack_transformer = in.fast_bf16 && plan.types[static_cast<int>(Component::transformer)] == ComputeType::bf16 &&
+                          weights(Component::transformer) + plan.denoise_activation_bytes <= in.memory_budget_bytes / 2;
   const int64_t all = std::accumulate(plan.weight_bytes.begin(), plan.weight_bytes.end(), int64_t{0});
   const int64_t largest_activation = std::max(plan.denoise_activation_bytes, plan.decode_activation_bytes);
   const bool everything_fits = all + largest_activation <= in.memory_budget_bytes / 2;

@@ -38,8 +38,10 @@ struct PlacementPlan {
   std::array<ComputeType, kComponentCount> types{};
   std::array<Residency, kComponentCount> residency{};
   std::array<int64_t, kComponentCount> weight_bytes{};
+  bool pack_transformer = false;         ///< store its weights in the order of the matrix units: anonymous memory instead of mapped
   int64_t denoise_activation_bytes = 0;  ///< rough upper estimates
   int64_t decode_activation_bytes = 0;
+  int64_t decode_volume_elements = 0;    ///< DecodeOptions::largest_volume
   int64_t peak_bytes = 0;                ///< largest stage
 
   ComputeType type(Component component) const { return types[static_cast<int>(component)]; }

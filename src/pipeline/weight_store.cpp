@@ -65,14 +65,14 @@ std::shared_ptr<const T5Encoder> WeightStore::text_encoder(ComputeType type) {
   });
 }
 
-std::shared_ptr<const Transformer> WeightStore::transformer(ComputeType type, const std::vector<LoraItem>& loras) {
+std::shared_ptr<const Transformer> WeightStore::transformer(ComputeType type, const std::vector<LoraItem>& loras, WeightOrder order) {
   const auto changes = open_loras(loras);
   // Merged weights are copies, the stored ones stay as they are: another list of LoRAs, or none, is another reading of the file.
   const std::lock_guard lock(mutex_);
   if (transformer_ && loaded_changes_ != changes) transformer_.reset();
   return get_locked(transformer_, Component::transformer, type, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::transformer), spec_.transformer_files.names, dtype, "transformer", changes);
-    auto transformer = std::make_shared<const Transformer>(spec_.transformer, parameters);
+    auto transformer = std::make_shared<const Transformer>(spec_.transformer, parameters, order);
     loaded_changes_ = changes;
     return transformer;
   });

@@ -23,8 +23,10 @@ class WeightStore {
   WeightStore(const ModelSpec& spec, FileAccess access);
 
   std::shared_ptr<const T5Encoder> text_encoder(ComputeType type);
-  /// With these LoRAs merged into its weights. Errors: as open_loras.
-  std::shared_ptr<const Transformer> transformer(ComputeType type, const std::vector<LoraItem>& loras = {});
+  /// With these LoRAs merged into its weights. `order` counts when they are read, not for those that are there.
+  /// Errors: as open_loras.
+  std::shared_ptr<const Transformer> transformer(ComputeType type, const std::vector<LoraItem>& loras = {},
+                                                 WeightOrder order = WeightOrder::of_file);
   std::shared_ptr<const VideoVae> vae_encoder(ComputeType type);
   std::shared_ptr<const VideoVae> vae_decoder(ComputeType type);
   /// Upsampler `index` of the spec.

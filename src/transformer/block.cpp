@@ -22,6 +22,12 @@ Block::Block(const Scope& at, const TransformerConfig& config)
       ff_out_(at / "ff" / "net" / 2, 4 * config.width(), config.width()),
       config_(config) {}
 
+void Block::pack() {
+  for (nn::Linear* layer : {&attn1_.to_q, &attn1_.to_k, &attn1_.to_v, &attn1_.to_out, &attn2_.to_q, &attn2_.to_out, &ff_in_, &ff_out_}) {
+    layer->pack();
+  }
+}
+
 PromptKeysValues Block::prompt_keys_values(const at::Tensor& text) const {
   PromptKeysValues kv{attn2_.to_k(text), attn2_.to_v(text)};
   ops::qk_norm_rope_(kv.k, attn2_.k_norm, {}, {}, config_.qk_norm_eps);

@@ -50,6 +50,8 @@ class Block {
   at::Tensor forward(at::Tensor x, const BlockInputs& in) const;
   /// text [1,S,D]: the projected caption without padding.
   PromptKeysValues prompt_keys_values(const at::Tensor& text) const;
+  /// nn::Linear::pack for the layers that run in every step.
+  void pack();
 
   at::Tensor scale_shift_table;  ///< f32 [6,D], added to the timestep's table
 

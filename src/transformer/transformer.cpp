@@ -26,7 +26,7 @@ bool perturbs(const Perturbation& p, int64_t block, int64_t block_count) {
 
 }  // namespace
 
-Transformer::Transformer(const TransformerConfig& config, Parameters& parameters) : config_(config) {
+Transformer::Transformer(const TransformerConfig& config, Parameters& parameters, WeightOrder order) : config_(config) {
   const Scope root(parameters);
   const int64_t width = config.width();
   patchify_proj_ = nn::Linear(root / "patchify_proj", config.in_channels, width);
@@ -35,7 +35,12 @@ Transformer::Transformer(const TransformerConfig& config, Parameters& parameters
   caption_1_ = nn::Linear(root / "caption_projection" / "linear_1", config.caption_channels, width);
   caption_2_ = nn::Linear(root / "caption_projection" / "linear_2", width, width);
   blocks_.reserve(config.layer_count);
-  for (int64_t i = 0; i < config.layer_count; ++i) blocks_.emplace_back(root / "transformer_blocks" / i, config);
+  for (int64_t i = 0; i < config.layer_count; ++i) {
+    blocks_.emplace_back(root / "transformer_blocks" / i, config);
+    if (order == WeightOrder::of_file) continue;
+    blocks_.back().pack();
+    parameters.let_go();  // the mapped weights: now, so that they are not all in memory twice
+  }
   scale_shift_table_ = root.take_as("scale_shift_table", {2, width}, at::kFloat);
   proj_out_ = nn::Linear(root / "proj_out", width, config.out_channels);
   parameters.finish();

@@ -31,7 +31,7 @@ struct StepInputs {
 class Transformer {
  public:
   /// Claims every tensor. Errors: BadWeights, NumericError.
-  Transformer(const TransformerConfig& config, Parameters& parameters);
+  Transformer(const TransformerConfig& config, Parameters& parameters, WeightOrder order = WeightOrder::of_file);
 
   /// embeds [1,S,caption] any float dtype; mask i64 [1,S], 1 = token. Padding is dropped (its weight in the reference is exactly 0).
   PromptContext prepare_prompt(const at::Tensor& embeds, const at::Tensor& mask) const;

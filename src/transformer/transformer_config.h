@@ -4,6 +4,9 @@
 
 namespace ltxv {
 
+/// How large weights lie in memory: as in their file, in place, or as the matrix units read them (nn::Linear::pack).
+enum class WeightOrder { of_file, packed };
+
 /// Numbers of the diffusion transformer. D = head_count * head_width everywhere.
 struct TransformerConfig {
   int64_t in_channels = 128, out_channels = 128;

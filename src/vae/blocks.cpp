@@ -40,6 +40,7 @@ class ResidualBlock {
     at::Tensor h = conv1_.normed(x, m[0], m[1], {}, pass);
     add_noise_(h, noise_scale1_, pass);
     if (shortcut_weight_.defined()) x = shortcut(x);
+    if (pass.carry) x = pass.carry->delayed(x, conv2_.frames_of(h, pass), *pass.scratch);
     h = conv2_.normed(h, m[2], m[3], x, pass);
     add_noise_(h, noise_scale2_, pass);
     return h;
@@ -54,7 +55,8 @@ class ResidualBlock {
 
   static void add_noise_(at::Tensor& h, const at::Tensor& scale, const Pass& pass) {
     if (!scale.defined() || !pass.injected_noise || !*pass.injected_noise) return;
-    const at::Tensor map = (*pass.injected_noise)(h.size(3), h.size(4));
+    const auto draw = [&] { return (*pass.injected_noise)(h.size(3), h.size(4)); };
+    const at::Tensor map = pass.carry ? pass.carry->once(draw) : draw();
     LTXV_CHECK(map.dim() == 2 && map.size(0) == h.size(3) && map.size(1) == h.size(4), "injected decoder noise has the shape ",
                map.sizes(), ", [", h.size(3), ", ", h.size(4), "] is needed");
     h.add_((map.to(h.scalar_type()) * scale).unsqueeze(1));  // [C,H,W] -> [C,1,H,W]: one map for all frames
@@ -134,8 +136,10 @@ class DepthToSpace : public Block {
   at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
     const at::Tensor y = conv_(x, pass);
     if (!residual_) x.reset();
-    return pass.path == VaePath::fast ? ops::depth_to_space(y, x, stride_, *pass.scratch)
-                                      : ops::depth_to_space_reference(y, x, stride_);
+    if (pass.carry && residual_) x = pass.carry->delayed(x, y.size(2), *pass.scratch);
+    const auto start = pass.carry && !pass.carry->is_first() ? ops::FirstFrame::keep : ops::FirstFrame::drop;
+    return pass.path == VaePath::fast ? ops::depth_to_space(y, x, stride_, *pass.scratch, start)
+                                      : ops::depth_to_space_reference(y, x, stride_, start);
   }
 
  private:
@@ -149,19 +153,23 @@ class DepthToSpace : public Block {
 Conv3d::Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& options)
     : weight_(at.take_stored("conv.weight", {out, in, 3, 3, 3})), bias_(at.take("conv.bias", {out})), options_(options) {}
 
-ops::FramePadding Conv3d::padding() const {
-  return options_.time == TimePadding::causal ? ops::FramePadding{2, 0} : ops::FramePadding{1, 1};
+ops::FramePadding Conv3d::padding(const Pass& pass) const {
+  const ops::FramePadding of_clip = options_.time == TimePadding::causal ? ops::FramePadding{2, 0} : ops::FramePadding{1, 1};
+  return pass.carry ? pass.carry->padding(of_clip) : of_clip;
 }
 
 at::Tensor Conv3d::operator()(const at::Tensor& x, const Pass& pass) const {
-  return padded(ops::pad_frames(x, padding()), {}, pass);
+  at::Tensor frames = ops::pad_frames(x, padding(pass));
+  if (pass.carry) pass.carry->join_(frames);
+  return padded(std::move(frames), {}, pass);
 }
 
 at::Tensor Conv3d::normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, const at::Tensor& residual,
                           const Pass& pass) const {
-  return padded(pass.path == VaePath::fast ? ops::vae_norm(x, shift, scale, padding(), *pass.scratch)
-                                           : ops::vae_norm_reference(x, shift, scale, padding()),
-                residual, pass);
+  at::Tensor frames = pass.path == VaePath::fast ? ops::vae_norm(x, shift, scale, padding(pass), *pass.scratch)
+                                                 : ops::vae_norm_reference(x, shift, scale, padding(pass));
+  if (pass.carry) pass.carry->join_(frames);
+  return padded(std::move(frames), residual, pass);
 }
 
 at::Tensor Conv3d::padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const {

@@ -8,6 +8,7 @@
 #include "base/run_context.h"
 #include "base/tensor.h"
 #include "conv3d/conv3d.h"
+#include "vae/time_carry.h"
 #include "vae/vae_config.h"
 #include "vae_norm/vae_norm.h"
 #include "weights/parameters.h"
@@ -19,6 +20,7 @@ struct Pass {
   RunContext* run = nullptr;
   ops::Scratch* scratch = nullptr;
   VaePath path = VaePath::fast;
+  TimeCarry* carry = nullptr;  ///< the volume is a piece of the clip; decoders only
   at::Tensor timestep;  ///< [B] f32, already scaled; undefined without timestep conditioning
   const std::function<at::Tensor(int64_t height, int64_t width)>* injected_noise = nullptr;
 };
@@ -44,10 +46,15 @@ class Conv3d {
   /// overwrite the residual. Shapes: shift, scale [B,in] f32 or undefined.
   at::Tensor normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, const at::Tensor& residual,
                     const Pass& pass) const;
+  /// Frames of the result for x, without computing it.
+  int64_t frames_of(const at::Tensor& x, const Pass& pass) const {
+    const ops::FramePadding p = padding(pass);
+    return x.size(2) + p.front + p.back - 2;
+  }
   at::ScalarType dtype() const { return bias_.scalar_type(); }
 
  private:
-  ops::FramePadding padding() const;
+  ops::FramePadding padding(const Pass& pass) const;
   at::Tensor padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const;
 
   StoredWeight weight_;

@@ -129,11 +129,17 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
   run.check_cancelled();
   at::Tensor x = raw_latents.to(decoder_->dtype);
   if (path_ == VaePath::fast) x = scratch.as_volume(x);
+  const auto& blocks = decoder_->blocks;
+  const vae::PiecePlan plan = vae::plan_pieces(config_, {x.size(2), x.size(3), x.size(4)}, options.largest_volume);
   x = decoder_->conv_in(x, pass);
-  for (const auto& block : decoder_->blocks) {
-    run.check_cancelled();
-    x = (*block)(std::move(x), pass);
-  }
+  const auto run_blocks = [&](at::Tensor y, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      run.check_cancelled();
+      y = (*blocks[i])(std::move(y), pass);
+    }
+    return y;
+  };
+  x = run_blocks(std::move(x), 0, plan.from);
   at::Tensor shift, scale;
   if (decoder_->last_embedder) {
     const at::Tensor embedding = (*decoder_->last_embedder)(pass.timestep).view({-1, 2, decoder_->last_table.size(1)});
@@ -142,8 +148,29 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
     scale = rows.select(1, 1).contiguous();
   }
   run.check_cancelled();
-  x = decoder_->conv_out.normed(x, shift, scale, {}, pass);
-  return vae::unpatchify(x, config_.patch_size).to(at::kFloat);
+  if (plan.frame_counts.empty()) {
+    x = decoder_->conv_out.normed(x, shift, scale, {}, pass);
+    return vae::unpatchify(x, config_.patch_size).to(at::kFloat);
+  }
+
+  const PixelShape pixels = pixel_shape({raw_latents.size(2), raw_latents.size(3), raw_latents.size(4)}, config_.compression);
+  at::Tensor frames = at::empty({x.size(0), config_.out_channels, pixels.frames, pixels.height, pixels.width}, at::kFloat);
+  vae::TimeCarry carry;
+  pass.carry = &carry;
+  int64_t taken = 0, finished = 0;
+  for (const int64_t count : plan.frame_counts) {
+    carry.start_piece(/*is_first=*/taken == 0, /*is_last=*/taken + count == x.size(2));
+    // A copy: blocks may overwrite what they are given, and x is needed dense.
+    at::Tensor piece = scratch.take_volume(x.size(0), x.size(1), count, x.size(3), x.size(4), x.scalar_type());
+    piece.copy_(x.narrow(2, taken, count));
+    taken += count;
+    piece = run_blocks(std::move(piece), plan.from, blocks.size());
+    piece = vae::unpatchify(decoder_->conv_out.normed(piece, shift, scale, {}, pass), config_.patch_size);
+    frames.narrow(2, finished, piece.size(2)).copy_(piece);
+    finished += piece.size(2);
+  }
+  LTXV_ASSERT(finished == pixels.frames, finished, " of ", pixels.frames, " frames were decoded in pieces");
+  return frames;
 }
 
 at::Tensor VideoVae::decode(const at::Tensor& latents, const DecodeOptions& options, RunContext& run) const {

@@ -16,6 +16,9 @@ struct DecodeOptions {
   double timestep = 0.05;
   /// Returns one noise map [height, width]; called in execution order, once a map of injected_noise_shapes(). Empty: zeros.
   std::function<at::Tensor(int64_t height, int64_t width)> injected_noise;
+  /// Elements of a volume above which the rest of the decoder goes through the clip in pieces of time: memory stops growing with
+  /// the clip, and the frames change by no more than rounding.
+  int64_t largest_volume = 32 << 20;
 };
 
 /// Immutable after construction; calls from several threads are independent.

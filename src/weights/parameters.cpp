@@ -92,7 +92,10 @@ at::Tensor Parameters::converted(const Claim& claim, at::ScalarType dtype, const
     LTXV_REQUIRE(NumericError, at::isfinite(tensor).all().item<bool>(), where, " does not stay finite with the LoRAs added");
     return tensor;
   }
-  if (tensor.scalar_type() == dtype) return tensor;
+  if (tensor.scalar_type() == dtype) {
+    if (entry.mapped && tensor.const_data_ptr() == entry.data) in_memory_.push_back(&entry);
+    return tensor;
+  }
   tensor = tensor.to(dtype);
   if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);  // nobody reads the original again
   // The two narrow types are the only ones that a finite weight can overflow.
@@ -115,6 +118,11 @@ StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef sh
   weight.mapped = at->second->mapped && !weight.values.is_meta() && weight.values.const_data_ptr() == at->second->data;
   weight.let_go();  // the check for NaN has read it all
   return weight;
+}
+
+void Parameters::let_go() {
+  for (const TensorEntry* entry : in_memory_) let_go_of_pages(entry->data, entry->byte_count);
+  in_memory_.clear();
 }
 
 void StoredWeight::let_go() const {

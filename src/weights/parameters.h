@@ -61,6 +61,9 @@ class Parameters {
   /// 1 + the largest index n among names `<prefix>.<n>.…`; 0 when there are none.
   int64_t count_blocks(const std::string& prefix) const;
 
+  /// Gives back the memory of the mapped tensors taken so far; each comes back when it is read.
+  void let_go();
+
   /// Call when the component is built. Errors: BadWeights listing (up to ten of) the tensors nobody claimed.
   void finish() const;
 
@@ -80,6 +83,7 @@ class Parameters {
   bool scaled_ = false;  // a file of scaled fp8
   std::map<std::string, const TensorEntry*> by_name_;
   std::set<std::string> claimed_;
+  mutable std::vector<const TensorEntry*> in_memory_;  ///< mapped, taken and not let go of
   at::ScalarType dtype_;
   std::string component_;
   std::shared_ptr<const WeightChanges> changes_;

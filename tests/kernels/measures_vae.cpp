@@ -100,9 +100,11 @@ Errors depth_to_space_errors() {
                     .copy_(part);
               }
           ops::Scratch scratch;
-          add_case(errors, text(name_of(dtype), "_", channels, "_", s[0], s[1], s[2], "_residual", repeat),
-                   expected.narrow(2, s[0] - 1, t * s[0] - (s[0] - 1)),
+          const auto name = text(name_of(dtype), "_", channels, "_", s[0], s[1], s[2], "_residual", repeat);
+          add_case(errors, name, expected.narrow(2, s[0] - 1, t * s[0] - (s[0] - 1)),
                    [&] { return ops::depth_to_space(y, residual, s, scratch); });
+          add_case(errors, name + "_later", expected,
+                   [&] { return ops::depth_to_space(y, residual, s, scratch, ops::FirstFrame::keep); });
         }
   return errors;
 }

@@ -19,7 +19,8 @@ struct Kind {
 std::vector<Kind> kinds() {
   return {{"a.mp4", {.metadata_json = "{}"}}, {"b.mp4", {.encoder = "mpeg4"}},     {"a.mkv", {.metadata_json = "{}"}},
           {"b.mkv", {.quality = kLossless}},  {"a.webm", {.metadata_json = "{}"}}, {"a.gif", {.metadata_json = "{}"}},
-          {"a.png", {.metadata_json = "{}"}}};
+          {"a.png", {.metadata_json = "{}"}},   {"c.mp4", {.thread_count = 4}},          {"c.mkv", {.quality = kLossless, .thread_count = 4}},
+          {"c.webm", {.thread_count = 4}}};
 }
 
 std::vector<Bytes> moving_frames() {

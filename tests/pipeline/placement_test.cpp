@@ -50,6 +50,19 @@ TEST(Placement, WhatDoesNotFitTogetherIsFreedAfterItsStage) {
   EXPECT_LT(small.peak_bytes, small.weight_bytes[0] + small.weight_bytes[1]);
 }
 
+TEST(Placement, PacksTheTransformerOnlyWhereItsBf16LeavesHalfTheMemory) {
+  auto in = real_model(16 * kGiB);  // 3.85 GB of weights and less than 1 GB of activations
+  in.dtype = "bf16";
+  EXPECT_FALSE(plan_placement(in).pack_transformer);  // no unit that would read them
+  in.fast_bf16 = true;
+  EXPECT_TRUE(plan_placement(in).pack_transformer);
+  in.memory_budget_bytes = 7 * kGiB;
+  EXPECT_FALSE(plan_placement(in).pack_transformer);
+  in.memory_budget_bytes = 64 * kGiB;
+  in.dtype = "fp32";
+  EXPECT_FALSE(plan_placement(in).pack_transformer);
+}
+
 TEST(Placement, ActivationsGrowWithTheVideo) {
   auto in = real_model(64 * kGiB);
   const auto small = plan_placement(in);

@@ -1,4 +1,7 @@
 // Weights that do not fit the transformer: each one line that names the tensor and the file.
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "registry.h"
 #include "support/expect_error.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -26,6 +29,26 @@ void build(const Tensors& tensors, at::ScalarType dtype = at::kFloat) {
 }
 
 TEST(TransformerWeights, TheTinyModelIsComplete) { EXPECT_NO_THROW(build(tiny_tensors())); }
+
+// A large bf16 layer: packing changes the order in which it lies in memory and nothing else.
+TEST(TransformerWeights, APackedLayerIsAsExactAsTheLayer) {
+  const c10::InferenceMode inference;
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(3);
+  const auto draw = [&](at::IntArrayRef shape) { return at::randn(shape, generator, at::TensorOptions()).to(at::kBFloat16); };
+  const auto weight = draw({1024, 1056}), bias = draw({1024}), x = draw({2, 77, 1056});
+  const test::TempFolder folder;
+  save_tensors(folder / "w.safetensors", {{"weight", weight}, {"bias", bias}});
+  Parameters parameters(open_tensors(folder / "w.safetensors"), {}, at::kBFloat16, "layer");
+  nn::Linear layer(Scope(parameters), 1056, 1024);
+  const auto exact = at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+  const auto error = [&] { return (layer(x).to(at::kDouble) - exact).abs().max().item<double>(); };
+  const double plain = error();
+  layer.pack();
+  parameters.let_go();
+  EXPECT_LE(error(), 2 * plain);
+  EXPECT_LE(error(), exact.abs().max().item<double>() / 128);  // bf16 has 8 bits
+  EXPECT_EQ(layer.packed.defined(), ops::cpu_features().bf16);
+}
 
 TEST(TransformerWeights, EveryTensorIsNeeded) {
   const auto all = tiny_tensors();

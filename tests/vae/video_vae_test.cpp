@@ -6,6 +6,7 @@
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "vae/made_vae.h"
+#include "vae/time_carry.h"
 #include "vae/vae_config_json.h"
 
 namespace ltxv {
@@ -85,6 +86,27 @@ TEST_P(VideoVaeCase, StaysWithinTheNoiseOfBf16) {
   EXPECT_LE(test::relative_rms(thirds(decode(vae, m_)), m_.golden["decoded_thirds"]), kNoiseFloor);
 }
 
+TEST_P(VideoVaeCase, PiecesOfTimeGiveTheSameFrames) {
+  const at::Tensor z = made("longer", {m_.golden["encoded"].size(0), 16, 12, 1, 1}, 2);
+  RunContext run;
+  for (const VaePath path : {VaePath::plain, VaePath::fast}) {
+    const VideoVae vae = open(m_, path);
+    const auto decode = [&](int64_t largest_volume) {
+      size_t draws = 0;
+      DecodeOptions options = made_noise(draws);
+      options.largest_volume = largest_volume;
+      const at::Tensor frames = vae.decode(z, options, run);
+      EXPECT_EQ(draws, m_.info["injected_noise"].size()) << largest_volume;
+      return frames;
+    };
+    const at::Tensor whole = decode(int64_t{1} << 60);
+    for (const int64_t largest_volume : {1 << 16, 1 << 13, 1}) {  // from the last blocks alone to all of them
+      SCOPED_TRACE(largest_volume);
+      EXPECT_MATCHES(decode(largest_volume), whole, 1e-5);
+    }
+  }
+}
+
 TEST_P(VideoVaeCase, OpensEitherHalfAlone) {
   const VideoVae encoder = open(m_, VaePath::fast, at::kFloat, VaeParts::encoder);
   const VideoVae decoder = open(m_, VaePath::fast, at::kFloat, VaeParts::decoder);
@@ -108,6 +130,26 @@ INSTANTIATE_TEST_SUITE_P(Generations, OriginalLayout, ::testing::Values("strided
                          [](const auto& info) { return std::string(info.param); });
 INSTANTIATE_TEST_SUITE_P(Generations, VideoVaeCase, ::testing::Values("strided", "noisy", "folded", "uneven"),
                          [](const auto& info) { return std::string(info.param); });
+
+TEST(PiecePlan, HoldsTheFramesThatTheFirstFrameDependsOn) {
+  // The decoder of 0.9.5 and later: 5 blocks of two convolutions at each of four widths, 8 positions unfolded in between.
+  VaeConfig config;
+  for (int64_t width : {1024, 512, 256, 128}) {
+    if (width != 1024) config.decoder_blocks.push_back({.kind = "compress_all", .in_channels = 2 * width, .out_channels = width, .multiplier = 2});
+    config.decoder_blocks.push_back({.kind = "res_x", .in_channels = width, .out_channels = width, .layer_count = 5});
+  }
+  // 121x512x768 is 16x16x24 latents. Volumes: 6.3 million elements, 24.4, 95.9 behind the second unfolding (block 3), 380. In front of
+  // that block there are 31 frames; one of them becomes four of 128x192x128, so 33.5 / 12.6 = 2 a piece. The first result needs
+  // 1+1 frames, +10 for 10 convolutions, (12+1)/2 = 7 and 1, +10, (18+1)/2 = 10 and 1: 11.
+  const auto plan = vae::plan_pieces(config, {16, 16, 24}, 32 << 20);
+  EXPECT_EQ(plan.from, 3u);
+  EXPECT_EQ(plan.frame_counts, (std::vector<int64_t>{11, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2}));
+  // Causal convolutions look back only: the first piece may be as short as the others.
+  config.decoder_causal = true;
+  EXPECT_EQ(vae::plan_pieces(config, {16, 16, 24}, 32 << 20).frame_counts.front(), 2);
+  // 25x256x256: everything is smaller, so nothing is cut.
+  EXPECT_TRUE(vae::plan_pieces(config, {4, 8, 8}, 32 << 20).frame_counts.empty());
+}
 
 class VideoVaeTest : public ::testing::Test {
  protected:
