@@ -1,6 +1,10 @@
 #include "conv3d/conv3d.h"
 
 #include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <atomic>
 
 #include "registry.h"
 #include "vae_norm/vae_rows.h"
@@ -27,11 +31,14 @@ at::Tensor winograd(const Call& call) {
   const Conv3dArgs& a = call.a;
   const cpu::WinogradShape s = tiling(a);
   const int64_t in = a.weight.size(1), out = a.weight.size(0), tiles = s.batch * s.tiles_t * s.tiles_h * s.tiles_w;
-  // Transformed weights and transformed tiles take turns in the caches: both chunks are sized to stay in a shared cache of some
-  // tens of MiB, and the products of one chunk are long enough to keep the matrix multiplication near its peak.
-  constexpr int64_t kChunkFloats = 16 << 20;
-  const int64_t out_step = std::min(out, std::max<int64_t>(cpu::kVaeLanes, kChunkFloats / (kPlanes * in) / 16 * 16));
-  const int64_t tile_step = std::min(tiles, std::max<int64_t>(64, kChunkFloats / (kPlanes * (in + out_step))));
+  // Weights are transformed a part at a time; a whole one of the widest stage would be 268 MB. What a block of tiles becomes should
+  // stay in the cache of the core that works on it, and still be enough rows for a product near the peak.
+  constexpr int64_t kWeightFloats = 16 << 20, kBlockFloats = 1 << 20, kFewestRows = 32, kMostRows = 128;
+  const int64_t out_step = std::min(out, std::max<int64_t>(cpu::kVaeLanes, kWeightFloats / (kPlanes * in) / 16 * 16));
+  const int64_t for_each = (tiles + at::get_num_threads() - 1) / at::get_num_threads();
+  const int64_t rows_wanted = std::clamp(kBlockFloats / (kPlanes * (in + out_step)), 2 * kFewestRows, kMostRows);
+  const int64_t block = std::min(tiles, std::clamp(for_each, kFewestRows, rows_wanted));
+  const int64_t block_count = (tiles + block - 1) / block, workers = std::min<int64_t>(block_count, at::get_num_threads());
   // The transforms touch all 64 planes in turn; planes a power of two apart would share a few sets of every cache. So a plane has
   // an odd number of rows, if need be one that nobody reads.
   const auto odd = [](int64_t rows) { return rows | 1; };
@@ -39,28 +46,36 @@ at::Tensor winograd(const Call& call) {
   at::Tensor y = a.residual.defined() && a.into_residual
                      ? a.residual
                      : call.scratch.take_volume(s.batch, out, s.frames, s.height, s.width, at::kFloat);
-  at::Tensor u_all = call.scratch.take({kPlanes * out_step * in}, at::kFloat);
-  at::Tensor v_all = call.scratch.take({kPlanes * odd(tile_step) * in}, at::kFloat);
-  at::Tensor m_all = call.scratch.take({kPlanes * odd(tile_step) * out_step}, at::kFloat);
+  at::Tensor u_all = call.scratch.take({kPlanes * in * out_step}, at::kFloat);
+  at::Tensor v_all = call.scratch.take({workers, kPlanes * odd(block) * in}, at::kFloat);
+  at::Tensor m_all = call.scratch.take({workers, kPlanes * odd(block) * out_step}, at::kFloat);
   const float* x = a.x.const_data_ptr<float>();
   for (int64_t o = 0; o < out; o += out_step) {
     const int64_t count = std::min(out_step, out - o);
-    at::Tensor u = u_all.narrow(0, 0, kPlanes * count * in).view({kPlanes, count, in});
+    at::Tensor u = u_all.narrow(0, 0, kPlanes * in * count).view({kPlanes, in, count});
     const cpu::WinogradWeightArgs weight{a.weight.scalar_type() == at::kBFloat16, a.weight.const_data_ptr(), u.mutable_data_ptr<float>(),
                                          in, o, count};
-    at::parallel_for(0, count, std::max<int64_t>(1, 4096 / in), [&](int64_t b, int64_t e) { kWeight(weight, b, e); });
-    for (int64_t t = 0; t < tiles; t += tile_step) {
-      const int64_t rows = std::min(tile_step, tiles - t), capacity = odd(rows);
-      at::Tensor v = v_all.narrow(0, 0, kPlanes * capacity * in).view({kPlanes, capacity, in});
-      at::Tensor m = m_all.narrow(0, 0, kPlanes * capacity * count).view({kPlanes, capacity, count});
-      const cpu::WinogradInputArgs input{s, x, v.mutable_data_ptr<float>(), in, t, capacity};
-      at::parallel_for(t, t + rows, std::max<int64_t>(1, 2048 / in), [&](int64_t b, int64_t e) { kInput(input, b, e); });
-      at::bmm_out(m, v, u.transpose(1, 2));
-      const cpu::WinogradOutputArgs output{s, m.const_data_ptr<float>(), a.bias.const_data_ptr<float>(),
-                                           a.residual.defined() ? a.residual.const_data_ptr<float>() : nullptr,
-                                           y.mutable_data_ptr<float>(), out, o, count, t, capacity};
-      at::parallel_for(t, t + rows, std::max<int64_t>(1, 4096 / count), [&](int64_t b, int64_t e) { kOutput(output, b, e); });
-    }
+    at::parallel_for(0, count / cpu::kVaeLanes, 1,
+                     [&](int64_t b, int64_t e) { kWeight(weight, b * cpu::kVaeLanes, e * cpu::kVaeLanes); });
+    // Every core takes blocks as it comes to them: a busy machine delays it by one block and not by its whole share.
+    std::atomic<int64_t> next = 0;
+    const bool inference = c10::InferenceMode::is_enabled();
+    at::parallel_for(0, workers, 1, [&](int64_t first, int64_t last) {
+      const c10::InferenceMode as_outside(inference);
+      for (int64_t w = first; w < last; ++w) {
+        for (int64_t i = next++; i < block_count; i = next++) {
+          const int64_t t = i * block, rows = std::min(block, tiles - t), capacity = odd(rows);
+          at::Tensor v = v_all[w].narrow(0, 0, kPlanes * capacity * in).view({kPlanes, capacity, in});
+          at::Tensor m = m_all[w].narrow(0, 0, kPlanes * capacity * count).view({kPlanes, capacity, count});
+          kInput({s, x, v.mutable_data_ptr<float>(), in, t, capacity}, t, t + rows);
+          at::bmm_out(m, v, u);
+          kOutput({s, m.const_data_ptr<float>(), a.bias.const_data_ptr<float>(),
+                   a.residual.defined() ? a.residual.const_data_ptr<float>() : nullptr, y.mutable_data_ptr<float>(), out, o, count, t,
+                   capacity},
+                  t, t + rows);
+        }
+      }
+    });
   }
   return y;
 }
@@ -80,7 +95,7 @@ at::Tensor gathered(const Call& call) {
   if (matrix.scalar_type() == rows.scalar_type()) {
     at::addmm_out(y, a.bias, rows, matrix.t());
   } else {
-    constexpr int64_t kChunkFloats = 4 << 20;  // a widened part should still be in the cache when it is multiplied
+    constexpr int64_t kChunkFloats = 32 << 20;  // every part reads all rows again, so a few large ones
     const int64_t step = std::max<int64_t>(16, kChunkFloats / matrix.size(1));
     at::Tensor wide = call.scratch.take({std::min(step, out), in * 27}, rows.scalar_type());
     for (int64_t o = 0; o < out; o += step) {

@@ -44,7 +44,7 @@ struct WinogradInputArgs {
 struct WinogradWeightArgs {
   bool bf16;       ///< w; f32 otherwise
   const void* w;   ///< [O,C,27]
-  float* u;        ///< [64,count,C] for output channels first .. first+count
+  float* u;        ///< [64,C,count] for output channels first .. first+count
   int64_t channels, first, count;
 };
 struct WinogradOutputArgs {
@@ -70,7 +70,7 @@ struct PatchArgs {
   void vae_norm(const VaeNormArgs& args, int64_t begin, int64_t end);           /* (b,t,h*w) */     \
   void depth_to_space(const DepthToSpaceArgs& args, int64_t begin, int64_t end); /* (b,t,h) of y */ \
   void winograd_input(const WinogradInputArgs& args, int64_t begin, int64_t end);   /* tiles */     \
-  void winograd_weight(const WinogradWeightArgs& args, int64_t begin, int64_t end); /* channels */  \
+  void winograd_weight(const WinogradWeightArgs& args, int64_t begin, int64_t end); /* of count */   \
   void winograd_output(const WinogradOutputArgs& args, int64_t begin, int64_t end); /* tiles */     \
   void gather_patches(const PatchArgs& args, int64_t begin, int64_t end);           /* positions */ \
   }

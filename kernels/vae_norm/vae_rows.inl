@@ -172,12 +172,12 @@ void weight_rows(const WinogradWeightArgs& a, int64_t begin, int64_t end) {
     out[2 * step] = even - odd;
     out[3 * step] = g2;
   };
-  for (int64_t o = begin; o < end; ++o) {
-    for (int64_t n = 0; n < c; n += kLanes) {
+  for (int64_t n = 0; n < c; ++n) {
+    for (int64_t o = begin; o < end; o += kLanes) {
       const T* w = static_cast<const T*>(a.w) + ((a.first + o) * c + n) * 27;
       float taps[27][kLanes];
       for (int64_t l = 0; l < kLanes; ++l)
-        for (int64_t k = 0; k < 27; ++k) taps[k][l] = to_float(w[l * 27 + k]);
+        for (int64_t k = 0; k < 27; ++k) taps[k][l] = to_float(w[l * c * 27 + k]);
       Vec columns[9 * 4], planes[3 * 16];
       for (int64_t r = 0; r < 9; ++r) expand(load(taps[3 * r]), load(taps[3 * r + 1]), load(taps[3 * r + 2]), columns + 4 * r, 1);
       for (int64_t i = 0; i < 3; ++i)
@@ -186,7 +186,7 @@ void weight_rows(const WinogradWeightArgs& a, int64_t begin, int64_t end) {
       for (int64_t p = 0; p < 16; ++p) {
         Vec out[4];
         expand(planes[p], planes[16 + p], planes[32 + p], out, 1);
-        for (int64_t i = 0; i < 4; ++i) store(a.u + (16 * i + p) * plane + o * c + n, out[i]);
+        for (int64_t i = 0; i < 4; ++i) store(a.u + (16 * i + p) * plane + n * a.count + o, out[i]);
       }
     }
   }
