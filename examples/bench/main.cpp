@@ -6,7 +6,6 @@
 #include <ltxv/ltxv.hpp>
 #include <map>
 
-#include "gemm.h"
 #include "measure.h"
 #include "options.h"
 
@@ -52,30 +51,6 @@ std::vector<double> step_seconds(const ltxv::engine& engine, const ltxv::generat
   return seconds;
 }
 
-/// How the median step compares with what the machine can do: one forward a pass, its products alone.
-json gemm(const ltxv::engine& engine, const Options& o, const json& measured) {
-  const json& settings = measured["settings"];
-  const auto engine_info = json::parse(engine.describe());
-  const int64_t spatial = engine_info["compression"]["spatial"], temporal = engine_info["compression"]["temporal"];
-  const auto size = [&](const char* name) { return settings[name].get<int64_t>(); };
-  const int64_t tokens = ((size("num_frames") - 1) / temporal + 1) * (size("height") / spatial) * (size("width") / spatial);
-  int64_t text_tokens = size("max_text_tokens");
-  if (!o.prompt_embeds.empty()) {
-    const auto prompt = ltxv::tensors::load(o.prompt_embeds);
-    text_tokens = prompt["prompt_embeds"].shape[1];
-  }
-  const json& guidance = settings["guidance_scale"];  // one number, or one a bin
-  const double passes = (guidance.is_number() ? guidance : guidance.front()).get<double>() > 1 ? 2 : 1;
-  const double rate = gemm_flops_per_second(o.gemm_size, engine_info["threads"].get<int>());
-  const double flops = passes * forward_flops(o.model, tokens, text_tokens);
-  json result{{"tokens", tokens}, {"gemm_size", o.gemm_size}, {"gemm_flops_per_second", rate}};
-  if (flops > 0) {
-    result["flops_per_step"] = flops;
-    result["share_of_gemm_rate"] = flops / measured["step_seconds"]["median"].get<double>() / rate;
-  }
-  return result;
-}
-
 json step(const ltxv::engine& engine, const Options& o) {
   const auto settings = generate_options(o);
   json result{{"settings", json::parse(engine.resolve(settings))}};
@@ -88,7 +63,6 @@ json step(const ltxv::engine& engine, const Options& o) {
   }
   result["first_step_seconds"] = summary(first);
   result["step_seconds"] = summary(warm);
-  if (o.gemm_size > 0 && !warm.empty()) result.update(gemm(engine, o, result));
   return result;
 }
 

@@ -55,7 +55,6 @@ std::string usage() {
          "all:              --model --dtype auto|fp32|bf16 --threads --runs --seed\n"
          "step, generate:   --prompt | --prompt-embeds FILE [--negative-prompt-embeds FILE]  --width --height --frames\n"
          "                  --steps | --sigmas A,B,...  --guidance  --save-latents FILE\n"
-         "step:             --gemm-size N     the rate of an NxNxN bf16 product, and a forward's share of it\n"
          "decode, encode:   --shape T,H,W | --input FILE.safetensors\n"
          "all but step:     --output FILE\n";
 }
@@ -70,7 +69,7 @@ Options parse(int argc, char** argv) {
       {"--width", into(o.width)},       {"--height", into(o.height)},
       {"--frames", into(o.frames)},     {"--steps", into(o.steps)},
       {"--sigmas", into(o.sigmas)},     {"--guidance", into(o.guidance)},
-      {"--save-latents", into(o.save_latents)}, {"--gemm-size", into(o.gemm_size)}, {"--output", into(o.output)},
+      {"--save-latents", into(o.save_latents)}, {"--output", into(o.output)},
       {"--shape", into(o.shape)},       {"--input", into(o.input)}};
   if (argc > 1) o.task = argv[1];
   if (o.task != "step" && o.task != "generate" && o.task != "decode" && o.task != "encode")

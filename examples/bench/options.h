@@ -21,7 +21,6 @@ struct Options {
   double guidance = -1;  ///< negative: the preset's
   std::vector<double> sigmas;
   std::string save_latents;
-  int64_t gemm_size = 0;   ///< step: also times a product of this size, 0: does not
   std::string output;  ///< generate: also writes the clip; decode and encode: saves the result
 
   // decode, encode
