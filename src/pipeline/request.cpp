@@ -147,6 +147,10 @@ void check_loras(const Request& r) {
 }
 
 void check_mask(const Request& r) {
+  if (r.window.frame_count > 0) {  // said first: the input video that a mask wants is refused as well
+    LTXV_CHECK(r.mask_path.empty(), "window-frames and mask exclude each other");
+    LTXV_CHECK(!r.outpaint, "window-frames and outpaint exclude each other");
+  }
   if (!r.mask_path.empty()) {
     LTXV_CHECK(!r.input_video_path.empty(), "mask ", r.mask_path, ": a mask needs an input video whose other parts it keeps");
     LTXV_CHECK(!r.outpaint, "mask and outpaint exclude each other: outpainting makes its own mask");
@@ -180,8 +184,8 @@ void resolve_windows(Request& r, const Compression& grid) {
   check_range("window-eta", *w.eta, 0, 1);
   LTXV_CHECK(r.input_video_path.empty(), "window-frames and input-video exclude each other");
   LTXV_CHECK(r.control_path.empty(), "window-frames and control exclude each other");
-  LTXV_CHECK(!*r.stochastic, "window-frames brings its own sampler: stochastic cannot be combined with it");
-  LTXV_CHECK(r.prompt_embeds_path.empty(), "window-frames takes prompts, one a window, not prompt embeddings");
+  LTXV_CHECK(!*r.stochastic, "window-frames and stochastic exclude each other: windows bring their own sampler");
+  LTXV_CHECK(r.prompt_embeds_path.empty(), "window-frames and prompt-embeds exclude each other: windows take prompts, one each");
   for (const ConditionItem& c : r.conditions)
     LTXV_CHECK(c.frame_index == 0 && r.conditions.size() == 1, "window-frames takes one image, at frame 0; condition ", c.path,
                " is at frame ", c.frame_index);

@@ -63,6 +63,7 @@ class CliReplay : public testing::Test {
         {"--input-video", in("latents.safetensors"), "--skip-first-steps", "1", "--frames", "17"},
         {"--input-video", clip, "--mask", in("mask.safetensors"), "--mask-blend", "1", "--composite"},
         {"--input-video", clip, "--outpaint", "--width", "96"},
+        {"--input-video", clip, "--mask", in("mask.safetensors"), "--control", clip, "--prompt-embeds", in("p.safetensors")},
         {"--window-frames", "16", "--window-overlap", "8", "--frames", "33", "--window-match", "0", "--window-eta", "0.5"},
         {"--lora", in("lora.safetensors") + ":-0.5", "--control", clip, "--control-strength", "0.5", "--image-noise-scale", "0.2"},
         {"--prompt-embeds", in("p.safetensors"), "--negative-prompt-embeds", in("n.safetensors"), "--guidance", "2.5"},

@@ -149,7 +149,10 @@ TEST_F(EngineLong, WhatCannotBeIsOneClearLine) {
   refused("window-strength", [](Request& r) { r.window.overlap_strength = 1.5; });
   refused("need window-frames", [](Request& r) { r.window.frame_count = 0; });
   refused("stochastic", [](Request& r) { r.stochastic = true; });
-  refused("prompt embeddings", [](Request& r) { r.prompt_embeds_path = "e.safetensors"; });
+  refused("window-frames and prompt-embeds exclude each other", [](Request& r) { r.prompt_embeds_path = "e.safetensors"; });
+  refused("window-frames and mask exclude each other", [](Request& r) { r.mask_path = "m.png"; });
+  refused("window-frames and mask exclude each other", [](Request& r) { r.mask_path = "m.png", r.input_video_path = "v.mp4"; });
+  refused("window-frames and outpaint exclude each other", [](Request& r) { r.outpaint = true, r.input_video_path = "v.mp4"; });
   refused("input-video", [](Request& r) { r.input_video_path = "v.mp4"; });
   save_tensors(folder_ / "clip.safetensors", {{"frames", at::zeros({1, 3, 9, 64, 96})}});
   const std::string clip = folder_ / "clip.safetensors";
