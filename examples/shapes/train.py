@@ -13,6 +13,7 @@ def main() -> None:
     parser.add_argument("stage", choices=("text", "encoder", "decoder", "cache", "transformer", "export"))
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints")
     parser.add_argument("--minutes", type=float, default=5, help="length of the stage in minutes of processor time a rank")
+    parser.add_argument("--begin", type=float, help="encoder, decoder: go on from a checkpoint as if this part of the stage was done")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8, help="clips per rank")
     parser.add_argument("--clips", type=int, default=16000, help="cache: number of clips")
@@ -27,7 +28,7 @@ def main() -> None:
     elif args.stage in ("encoder", "decoder"):
         import vae
         stage = vae.train_encoder if args.stage == "encoder" else vae.train_decoder
-        stage(args.work, seconds, args.seed, args.batch, not args.no_compile)
+        stage(args.work, seconds, args.seed, args.batch, not args.no_compile, args.begin)
     elif args.stage == "cache":
         import vae
         vae.cache(args.work, args.clips, args.seed)

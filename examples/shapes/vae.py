@@ -49,11 +49,11 @@ def disturbed(meaning: torch.Tensor, most: float) -> torch.Tensor:
 class Stage:
     """What the two stages share: optimiser, averaged weights, log, checkpoint, and going on from it."""
 
-    def __init__(self, work: Path, name: str, modules: dict, seconds: float, seed: int, rate: float = 1.0):
+    def __init__(self, work: Path, name: str, modules: dict, seconds: float, seed: int, begin: float | None):
         self.file, self.name, self.modules, self.seconds = work / f"{name}.pt", name, modules, seconds
         named = [(f"{k}.{n}", p) for k, m in modules.items() for n, p in m.named_parameters()]
         self.params = [p for _, p in named]
-        self.optimizer = Muon([dict(params=named, lr=1e-3 * rate, muon=3e-3 * rate)])
+        self.optimizer = Muon([dict(params=named, lr=1e-3, muon=3e-3)])
         self.average, spent = Average(modules, 0.998), 0.0
         state = load(self.file)
         if state:
@@ -61,7 +61,7 @@ class Stage:
                 m.load_state_dict(state["modules"][k])
             self.optimizer.load_state_dict(state["optimizer"])
             self.average.shadow, self.average.n = state["average"]
-            spent = state["spent"]
+            spent = state["spent"] if begin is None else begin * seconds
         self.rng = random.Random(f"{seed}/{name}/{rank()}/{self.optimizer.t}")
         torch.manual_seed(1000 * seed + 100 * self.optimizer.t + rank())
         self.clock, self.shown = Clock(seconds, spent, self.params, pause=240), []
@@ -99,10 +99,11 @@ def averaged(work: Path, name: str, part: str) -> dict | None:
     return state["average"][0][part] if state else None
 
 
-def train_encoder(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool) -> None:
+def train_encoder(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool,
+                  begin: float | None = None) -> None:
     """The encoder alone learns to read the scene: single frames first, then clips."""
     vae = models.make_vae().to(memory_format=CHANNELS_LAST)
-    stage = Stage(work, "encoder", {"encoder": vae.encoder}, seconds, seed)
+    stage = Stage(work, "encoder", {"encoder": vae.encoder}, seconds, seed, begin)
 
     def error(video, meaning, weight):
         with torch.autocast("cpu", torch.bfloat16):
@@ -145,12 +146,13 @@ def unify_time(decoder) -> None:
                     w[out, 0, sub, base, 1, 1, 1] -= 1
 
 
-def train_decoder(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool) -> None:
+def train_decoder(work: Path, seconds: float, seed: int, batch_size: int, compiled: bool,
+                  begin: float | None = None) -> None:
     """The decoder alone learns to draw a scene from its meaning: single frames first, then clips, some of
     them as the trained encoder reads them."""
     vae, readouts = best(work), drawing.Readouts()
     encoder, decoder = vae.encoder.requires_grad_(False), vae.decoder
-    stage = Stage(work, "decoder", {"decoder": decoder, "readouts": readouts}, seconds, seed)
+    stage = Stage(work, "decoder", {"decoder": decoder, "readouts": readouts}, seconds, seed, begin)
 
     def draw(latent, known, rows, columns, slots, target, dist, complete):
         with torch.autocast("cpu", torch.bfloat16):
@@ -176,7 +178,7 @@ def train_decoder(work: Path, seconds: float, seed: int, batch_size: int, compil
         if not single and stage.rng.random() < 0.4:
             latent = read_all(encoder, batch.video)
         where, shown = drawing.choose_windows(batch)
-        loss, wrong = step(disturbed(latent, 0.12 * done), drawing.readout_targets(batch.dist), *where, *shown)
+        loss, wrong = step(disturbed(latent, 0.08 * done), drawing.readout_targets(batch.dist), *where, *shown)
         stage.step(loss + 0.5 * (1 - 0.8 * done) * wrong, loss.item(), wrong.item())
         stage.pause(report)
     stage.end(report)
