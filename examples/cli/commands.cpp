@@ -216,6 +216,20 @@ void decode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
                              {"seconds", watch.seconds()}});
 }
 
+void convert(const Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
+  const Stopwatch watch;
+  const ordered_json report = parse(as_usage(o, [&] {
+    return ltxv::convert_files({.paths = o.inputs, .release = o.engine.release, .output = o.output, .dtype = o.convert_dtype},
+                               reporter.hooks(cancel));
+  }));
+  for (const ordered_json& path : report["left_out"])
+    reporter.note(path.get<std::string>() + ": has no place in this form; give it apart where the file is used");
+  ordered_json result{{"event", "result"}};
+  result.update(report);
+  result["seconds"] = watch.seconds();
+  reporter.result(o.output, result);
+}
+
 }  // namespace
 
 void run_command(Options& options, Reporter& reporter, const ltxv::cancel_token& cancel) {
@@ -224,6 +238,7 @@ void run_command(Options& options, Reporter& reporter, const ltxv::cancel_token&
   if (options.command == "encode") return encode(options, reporter, cancel);
   if (options.command == "upscale") return upscale(options, reporter, cancel);
   if (options.command == "decode") return decode(options, reporter, cancel);
+  if (options.command == "convert") return convert(options, reporter, cancel);
   if (options.command == "doctor") return run_doctor(options, reporter, cancel);
   run_info(options, reporter);
 }

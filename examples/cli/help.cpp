@@ -103,6 +103,12 @@ std::string help_examples(const std::string& command) {
     return "example:\n"
            "  ltxv replay out.mp4 -o again.mp4      the same bits: 'cmp out.mp4 again.mp4' says nothing\n";
   }
+  if (command == "convert") {
+    return "examples:\n"
+           "  ltxv convert ltxv-2b.safetensors t5xxl_fp16.safetensors spiece.model -o ./folder\n"
+           "  ltxv convert ./LTX-Video-0.9.5 -o ltxv-2b-0.9.5.safetensors --dtype bf16\n"
+           "  ltxv convert ltxv-13b.safetensors -o ltxv-13b-Q8_0.gguf --dtype q8_0\n";
+  }
   if (command == "doctor") {
     return "examples:\n"
            "  ltxv doctor ./LTX-Video-0.9.5          is this model whole and sound\n"

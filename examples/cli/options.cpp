@@ -476,6 +476,18 @@ struct Commands {
     add_input(info, "MODEL", "model folder, model file, clip or bundled name; nothing: this build");
     add_general(info);
 
+    auto* convert = add_command("convert", "Write model files in another form, tensor by tensor.");
+    convert->add_option("IN", options.inputs, "a model folder, a checkpoint, or parts apart: .safetensors, .gguf, component folders, a bundled name");
+    text(convert, "-o,--output", "OUT", options.output,
+         ".safetensors: the original one-file form; .gguf: the transformer (or a text encoder alone); anything else: a folder in diffusers' layout")
+        ->group("general");
+    words(convert, "--dtype", options.convert_dtype, {"fp32", "bf16", "fp16", "fp8_e4m3", "q8_0"},
+          "number format of the weights: fp32, bf16, fp16, fp8_e4m3 (with scales), q8_0 (only .gguf) (default: as stored)")
+        ->group("general");
+    text(convert, "--release", "NAME", options.engine.release, "release of files that do not describe themselves (docs/models.md)")
+        ->group("general");
+    add_general(convert);
+
     auto* doctor = add_command("doctor", "Say what is wrong with files: each by itself, and whether they belong together.");
     doctor->add_option("FILE", options.inputs, "model folders, component folders, files of any part, LoRAs, upsamplers, bundled names");
     doctor->add_flag("--kernels", options.kernels, "report which kernels this build chooses, and why, instead of looking at files")
@@ -506,7 +518,7 @@ HelpPage page_of(CLI::App& app, const std::string& command) {
   HelpPage::Group words{"arguments", {}};
   for (const CLI::Option* option : app.get_options()) {
     if (!option->get_positional()) continue;
-    page.usage += command == "info" ? " [" + option->get_name(true) + "]" : " " + option->get_name(true) + (command == "doctor" ? "..." : "");
+    page.usage += command == "info" ? " [" + option->get_name(true) + "]" : " " + option->get_name(true) + (command == "doctor" || command == "convert" ? "..." : "");
     words.rows.push_back({option->get_name(true), option->get_description()});
   }
   if (!command.empty()) page.usage += " [OPTIONS]";
@@ -609,6 +621,11 @@ void finish(Commands& c) {
   o.input = c.input.value_or("");
   if (o.command == "info") return;
   if (o.command == "replay" && !c.input) throw wrong("the file to make again is missing");
+  if (o.command == "convert") {
+    if (o.inputs.empty()) throw wrong("the input is missing");
+    if (o.output.empty()) throw wrong("-o OUT is missing");
+    return;
+  }
   if (o.command == "doctor") {
     if (o.inputs.empty() && !o.kernels) throw wrong("a file is missing");
     if (!o.inputs.empty() && o.kernels) throw wrong("FILE and --kernels exclude each other");
@@ -691,7 +708,7 @@ Options parse_command_line(int argc, const char* const* argv) {
     }
     if (c->show_version) throw TextRequested{"ltxv " + std::string(ltxv::version()) + "\n"};
     if (c->options.command.empty())
-      throw UsageError("", "a command is missing: generate, embed, encode, upscale, decode, replay, info or doctor");
+      throw UsageError("", "a command is missing: generate, embed, encode, upscale, decode, replay, info, doctor or convert");
     finish(*c);
   } catch (const CLI::CallForHelp&) {
     throw TextRequested{format_help(page_of(used(), name()), column_count(STDOUT_FILENO))};

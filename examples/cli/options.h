@@ -22,7 +22,7 @@ struct TextRequested {
 };
 
 struct Options {
-  std::string command;  ///< generate, embed, encode, upscale, decode, replay, info, doctor
+  std::string command;  ///< generate, embed, encode, upscale, decode, replay, info, doctor, convert
   bool quiet = false, json = false;
 
   std::string input;  ///< PROMPT, IN, L, or what info is asked about
@@ -31,7 +31,8 @@ struct Options {
   ltxv::generate_options generate;  ///< also holds the sizes of encode and the decoder settings of decode
   bool print_request = false;
 
-  std::vector<std::string> inputs;  ///< of doctor
+  std::vector<std::string> inputs;  ///< of doctor and convert
+  std::string convert_dtype;
   bool kernels = false;             ///< doctor: report on this build instead
   bool headers_only = false;
 };

@@ -166,6 +166,25 @@ typedef struct ltxv_check_options {
  *  Errors: INVALID_ARGUMENT, CANCELLED. */
 LTXV_API ltxv_status ltxv_files_check(const ltxv_check_options *options, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
 
+typedef struct ltxv_convert_options {
+  uint32_t struct_size;
+  int32_t path_count;
+  const char *const *paths;   /* a model folder, or a checkpoint, or parts apart; bundled names */
+  const char *release;        /* of files that do not describe themselves; NULL: found out */
+  const char *output;         /* *.safetensors, *.gguf, or a folder to be made; required */
+  const char *dtype;          /* NULL: as stored; "fp32", "bf16", "fp16", "fp8_e4m3" (with scales), "q8_0" (GGUF only) */
+  ltxv_progress_fn on_progress;
+  ltxv_log_fn on_log;
+  void *user_data;
+  const ltxv_cancel *cancel;
+} ltxv_convert_options;
+/** Writes model files in another form: a folder in diffusers' layout, one .safetensors file in the names of the original
+ *  checkpoints with the configuration in its metadata, or a .gguf file. What is written is complete or absent; a folder that
+ *  is there and not empty is refused. Memory holds a piece of one tensor. *out, which may be NULL, receives one JSON object:
+ *  `output`, `form`, `tensors`, `bytes`, `left_out`. Any thread.
+ *  Errors: INVALID_ARGUMENT, IO, BAD_WEIGHTS, UNSUPPORTED, NUMERIC (a value the new dtype does not hold), CANCELLED. */
+LTXV_API ltxv_status ltxv_files_convert(const ltxv_convert_options *options, ltxv_text **out, ltxv_error *error) LTXV_NOEXCEPT;
+
 /** Everything that can be known to fail about writing to `path` (unknown extension, folder missing or not writable,
  *  encoder missing) before a model is loaded. Writes nothing. Errors: INVALID_ARGUMENT, IO, UNSUPPORTED. Any thread.
  *  */
@@ -578,6 +597,7 @@ LTXV_API void ltxv_video_free(ltxv_video *video) LTXV_NOEXCEPT;
 #endif
 LTXV_DEFINE_INIT(ltxv_error)
 LTXV_DEFINE_INIT(ltxv_check_options)
+LTXV_DEFINE_INIT(ltxv_convert_options)
 LTXV_DEFINE_INIT(ltxv_tensor_view)
 LTXV_DEFINE_INIT(ltxv_engine_options)
 LTXV_DEFINE_INIT(ltxv_engine_properties)

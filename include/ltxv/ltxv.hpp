@@ -673,6 +673,27 @@ inline std::string check_files(const check_options& o, const hooks& h = {}) {
   return detail::take_text(raw);
 }
 
+struct convert_options {
+  std::vector<std::string> paths;
+  std::string release, output, dtype;
+};
+/// Writes model files in another form; JSON on what was written. See ltxv_files_convert.
+inline std::string convert_files(const convert_options& o, const hooks& h = {}) {
+  ltxv_convert_options c = ltxv_convert_options_init();
+  std::vector<const char*> paths;
+  for (const std::string& path : o.paths) paths.push_back(path.c_str());
+  c.paths = paths.data();
+  c.path_count = static_cast<int32_t>(paths.size());
+  c.release = detail::c_string(o.release);
+  c.output = detail::c_string(o.output);
+  c.dtype = detail::c_string(o.dtype);
+  detail::hook_bridge bridge(h);
+  bridge.attach(c);
+  ltxv_text* raw = nullptr;
+  bridge.call(ltxv_files_convert, &c, &raw);
+  return detail::take_text(raw);
+}
+
 /// Throws what can be known to fail about writing to `path`.
 inline void check_output(const std::string& path) { detail::call(ltxv_output_check, path.c_str()); }
 

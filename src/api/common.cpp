@@ -4,6 +4,7 @@
 #include "api/description.h"
 #include "api/handles.h"
 #include "api/versioned.h"
+#include "pipeline/convert.h"
 #include "pipeline/doctor.h"
 
 using ltxv::api::guarded;
@@ -110,6 +111,20 @@ ltxv_status ltxv_files_check(const ltxv_check_options* options, ltxv_text** out,
                                             .release = ltxv::api::path_or_empty(o.release),
                                             .headers_only = o.headers_only != 0},
                                            ltxv::api::run_hooks(o))};
+  });
+}
+
+ltxv_status ltxv_files_convert(const ltxv_convert_options* options, ltxv_text** out, ltxv_error* error) noexcept {
+  return guarded(error, [&] {
+    if (out != nullptr) *out = nullptr;
+    ltxv::api::check_process();
+    const auto o = ltxv::api::read_versioned(ltxv::api::require(options, "options"), "convert options");
+    const auto report = ltxv::convert_files({.paths = ltxv::api::path_list(o.paths, o.path_count, "paths"),
+                                             .release = ltxv::api::path_or_empty(o.release),
+                                             .output = ltxv::api::required_path(o.output, "output"),
+                                             .dtype = ltxv::api::path_or_empty(o.dtype)},
+                                            ltxv::api::run_hooks(o));
+    if (out != nullptr) *out = new ltxv_text{report};
   });
 }
 

@@ -65,6 +65,16 @@ void check_names(const Part& part, Findings& findings);
 /// Reads every value: NaN, Inf, the range, which compute dtype it fits. Fills `values` and `compute` of part.about.
 void check_values(Part& part, Findings& findings, const RunContext& run);
 
+/// The parts of one model: of each kind the one given apart, else the model's own. A checkpoint is both transformer and VAE.
+struct PartSet {
+  const Part *folder = nullptr, *transformer = nullptr, *vae = nullptr, *text = nullptr, *tokenizer = nullptr;
+  std::vector<const Part*> loras, upsamplers;
+};
+/// Points into `parts`. Notes parts that another one of the same kind leaves unused.
+PartSet set_of(const std::vector<Part>& parts, Findings& findings);
+/// The parts as load_model_spec() takes them; nothing when they make no model.
+std::optional<ModelParts> model_parts(const PartSet& set, const std::string& release);
+
 /// Whether the parts belong together, and what is missing. Fills `together` and `missing` of `report`.
 void check_together(const std::vector<Part>& parts, const std::string& release, Findings& findings, nlohmann::ordered_json& report);
 

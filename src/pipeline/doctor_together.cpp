@@ -12,12 +12,6 @@ namespace {
 namespace fs = std::filesystem;
 using json = nlohmann::ordered_json;
 
-// The parts of one model: of each kind the one given apart, else the model's own.
-struct Set {
-  const Part *folder = nullptr, *transformer = nullptr, *vae = nullptr, *text = nullptr, *tokenizer = nullptr;
-  std::vector<const Part*> loras, upsamplers;
-};
-
 // The later one wins only where it replaces a model's own.
 void choose(const Part*& slot, const Part& part, const char* what, Findings& findings) {
   if (slot == nullptr || slot->inside_model || (slot->is(FileKind::checkpoint) && !part.is(FileKind::checkpoint))) {
@@ -25,27 +19,6 @@ void choose(const Part*& slot, const Part& part, const char* what, Findings& fin
   } else if (!part.inside_model) {
     findings.note(part.path, text("a second ", what, ": only ", slot->path, " is compared with the other parts"));
   }
-}
-
-Set set_of(const std::vector<Part>& parts, Findings& findings) {
-  Set set;
-  for (const Part& part : parts) {
-    if (part.kind == Part::Kind::model_folder) {
-      if (!set.folder) set.folder = &part;
-      continue;
-    }
-    if (part.kind == Part::Kind::tokenizer) choose(set.tokenizer, part, "tokenizer", findings);
-    if (part.is(FileKind::checkpoint)) {
-      choose(set.transformer, part, "checkpoint", findings);
-      if (!set.vae) set.vae = &part;
-    }
-    if (part.is(FileKind::transformer)) choose(set.transformer, part, "transformer", findings);
-    if (part.is(FileKind::vae)) choose(set.vae, part, "VAE", findings);
-    if (part.is(FileKind::text_encoder)) choose(set.text, part, "text encoder", findings);
-    if (part.is(FileKind::lora)) set.loras.push_back(&part);
-    if (part.is(FileKind::upsampler)) set.upsamplers.push_back(&part);
-  }
-  return set;
 }
 
 // Largest difference of two latent spaces' statistics, as a share of the deviation of the channel.
@@ -61,7 +34,7 @@ double difference(const Part& a, const Part& b) {
 
 // A transformer knows the latent space of the VAE it was trained with; where a model's own VAE and another one are given, the per-channel
 // statistics tell whether the spaces are the same.
-void compare_vaes(const std::vector<Part>& parts, const Set& set, Findings& findings) {
+void compare_vaes(const std::vector<Part>& parts, const PartSet& set, Findings& findings) {
   constexpr double kRounding = 0.02;  // bf16 keeps 1 / 256 of a number
   const Part* first = nullptr;
   for (const Part& part : parts) {
@@ -88,7 +61,7 @@ void compare_vaes(const std::vector<Part>& parts, const Set& set, Findings& find
   }
 }
 
-void compare_widths(const Set& set, Findings& findings) {
+void compare_widths(const PartSet& set, Findings& findings) {
   if (set.transformer && set.vae && !set.vae->latent_mean.empty() && set.transformer->latent_channels > 0 &&
       static_cast<int64_t>(set.vae->latent_mean.size()) != set.transformer->latent_channels)
     findings.problem(set.vae->path, text("a VAE of ", set.vae->latent_mean.size(), " latent channels does not fit the transformer's ",
@@ -110,7 +83,7 @@ void compare_widths(const Set& set, Findings& findings) {
   }
 }
 
-void check_loras(const Set& set, Findings& findings) {
+void check_loras(const PartSet& set, Findings& findings) {
   for (const Part* lora : set.loras) {
     if (!set.transformer) {
       findings.note(lora->path, "give the transformer too, to see whether its keys match");
@@ -131,23 +104,7 @@ void check_loras(const Set& set, Findings& findings) {
   }
 }
 
-// The parts as load_model_spec() takes them; nothing when they make no model.
-std::optional<ModelParts> model_parts(const Set& set, const std::string& release) {
-  if (!set.folder && (!set.transformer || !set.vae)) return std::nullopt;
-  const auto apart = [](const Part* part) { return part && !part->inside_model ? part->path : std::string(); };
-  ModelParts parts;
-  parts.release = release;
-  parts.text_encoder = apart(set.text);
-  parts.tokenizer = apart(set.tokenizer);
-  parts.vae = apart(set.vae);
-  parts.model = set.folder ? set.folder->path : set.transformer->path;
-  if (set.folder) parts.transformer = apart(set.transformer);
-  if (set.vae == set.transformer) parts.vae.clear();
-  for (const Part* upsampler : set.upsamplers) parts.upscalers.push_back(upsampler->path);
-  return parts;
-}
-
-void list_missing(const Set& set, const ModelSpec* spec, Findings& findings, json& report) {
+void list_missing(const PartSet& set, const ModelSpec* spec, Findings& findings, json& report) {
   if (!set.transformer) return;
   json missing = json::array();
   const auto need = [&](const char* part, const std::string& download) {
@@ -175,8 +132,45 @@ void list_missing(const Set& set, const ModelSpec* spec, Findings& findings, jso
 
 }  // namespace
 
+PartSet set_of(const std::vector<Part>& parts, Findings& findings) {
+  PartSet set;
+  for (const Part& part : parts) {
+    if (part.kind == Part::Kind::model_folder) {
+      if (!set.folder) set.folder = &part;
+      continue;
+    }
+    if (part.kind == Part::Kind::tokenizer) choose(set.tokenizer, part, "tokenizer", findings);
+    if (part.is(FileKind::checkpoint)) {
+      choose(set.transformer, part, "checkpoint", findings);
+      if (!set.vae) set.vae = &part;
+    }
+    if (part.is(FileKind::transformer)) choose(set.transformer, part, "transformer", findings);
+    if (part.is(FileKind::vae)) choose(set.vae, part, "VAE", findings);
+    if (part.is(FileKind::text_encoder)) choose(set.text, part, "text encoder", findings);
+    if (part.is(FileKind::lora)) set.loras.push_back(&part);
+    if (part.is(FileKind::upsampler)) set.upsamplers.push_back(&part);
+  }
+  return set;
+}
+
+std::optional<ModelParts> model_parts(const PartSet& set, const std::string& release) {
+  if (!set.folder && (!set.transformer || !set.vae)) return std::nullopt;
+  if (!set.folder && fs::is_directory(set.transformer->path)) return std::nullopt;  // its model says what belongs to it
+  const auto apart = [](const Part* part) { return part && !part->inside_model ? part->path : std::string(); };
+  ModelParts parts;
+  parts.release = release;
+  parts.text_encoder = apart(set.text);
+  parts.tokenizer = apart(set.tokenizer);
+  parts.vae = apart(set.vae);
+  parts.model = set.folder ? set.folder->path : set.transformer->path;
+  if (set.folder) parts.transformer = apart(set.transformer);
+  if (set.vae == set.transformer) parts.vae.clear();
+  for (const Part* upsampler : set.upsamplers) parts.upscalers.push_back(upsampler->path);
+  return parts;
+}
+
 void check_together(const std::vector<Part>& parts, const std::string& release, Findings& findings, json& report) {
-  const Set set = set_of(parts, findings);
+  const PartSet set = set_of(parts, findings);
   compare_widths(set, findings);
   compare_vaes(parts, set, findings);
   check_loras(set, findings);

@@ -42,16 +42,17 @@ std::string part_path(const std::string& apart, const std::string& model, const 
   return path;
 }
 
-// ltxv.json beside model_index.json: name and presets of a model made for this library.
+// Name and presets of a model made for this library.
 void apply_own_description(ModelSpec& spec, const std::string& model) {
-  const auto path = (fs::path(model) / "ltxv.json").string();
-  if (!fs::exists(path)) return;
-  const auto content = read_json_file(path);
-  ConfigObject object(content, path);
+  const auto content = own_description(model);
+  if (content.empty()) return;
+  const auto where = text(model, ": ltxv");
+  ConfigObject object(content, where);
   spec.name = object.string("name", spec.name);
+  object.ignore("release");
   if (object.has("preset")) {
     object.ignore("preset");
-    spec.presets = {preset_from_json(content.at("preset"), path, {})};
+    spec.presets = {preset_from_json(content.at("preset"), where, {})};
   }
   object.finish();
 }
@@ -208,12 +209,31 @@ std::string name_of(const std::string& model) {
 
 }  // namespace
 
+json own_description(const std::string& model) {
+  if (fs::is_directory(model)) {
+    const auto path = (fs::path(model) / "ltxv.json").string();
+    return fs::exists(path) ? read_json_file(path) : json::object();
+  }
+  const auto file = open_tensors(model);
+  const auto entry = file->metadata().find("ltxv");
+  if (entry == file->metadata().end()) return json::object();
+  auto own = json::parse(entry->second, nullptr, /*allow_exceptions=*/false);
+  LTXV_REQUIRE(BadWeights, own.is_object(), model, ": the \"ltxv\" in its metadata is not a JSON object");
+  return own;
+}
+
 ModelSpec load_model_spec(const ModelParts& parts) {
   LTXV_REQUIRE(IoError, fs::exists(parts.model), parts.model, ": no such file or folder");
   ModelSpec spec;
   spec.name = name_of(parts.model);
-  read_components(spec, parts);
-  if (fs::is_directory(parts.model)) apply_own_description(spec, parts.model);
+  ModelParts with_release = parts;
+  // A part given apart may be of another release than the model says of itself.
+  if (parts.release.empty() && parts.transformer.empty() && parts.vae.empty()) {
+    const auto own = own_description(parts.model);
+    if (own.contains("release") && own.at("release").is_string()) with_release.release = own.at("release").get<std::string>();
+  }
+  read_components(spec, with_release);
+  apply_own_description(spec, parts.model);
   LTXV_REQUIRE(BadWeights, spec.transformer.in_channels == spec.vae.latent_channels, spec.transformer_files.path, ": a transformer of ",
                spec.transformer.in_channels, " latent channels does not fit the VAE's ", spec.vae.latent_channels, " (",
                spec.vae_files.path, ")");

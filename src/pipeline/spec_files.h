@@ -42,6 +42,9 @@ T5Config t5_config_from_tensors(const TensorSource& file);
 /// Canonical names (those of transformers) out of one file, in any spelling tools write, llama.cpp's included.
 KeyMap t5_names();
 
+/// The reverse for GGUF: canonical names -> llama.cpp's.
+KeyMap t5_gguf_spelling();
+
 /// text_encoder/config.json. Errors: as above.
 T5Config t5_config_from_transformers(const nlohmann::json& config, const std::string& where);
 
@@ -51,6 +54,10 @@ UpsamplerPart load_upsampler_spec(const std::string& path);
 
 /// scheduler/scheduler_config.json. Errors: as above.
 ScheduleSpec schedule_from_diffusers(const nlohmann::json& config, const std::string& where);
+
+/// What a model made for this library says of itself, in ltxv.json beside model_index.json or in "ltxv" of a file's metadata: `name`,
+/// `preset`, `release`, each of which may be absent. An empty object when there is none. Errors: BadWeights.
+nlohmann::json own_description(const std::string& model);
 
 /// One entry of a "presets" list, on top of `base`. Errors: as above.
 Preset preset_from_json(const nlohmann::json& json, const std::string& where, Preset base);

@@ -20,6 +20,16 @@ KeyMap t5_names() {
   return names;
 }
 
+KeyMap t5_gguf_spelling() {
+  KeyMap names;
+  names.prefix("shared", "token_embd").prefix("encoder.final_layer_norm", "enc.output_norm").prefix("encoder.block", "enc.blk");
+  for (const char* letter : {"q", "k", "v", "o"}) names.anywhere(std::string("layer.0.SelfAttention.") + letter, std::string("attn_") + letter);
+  names.anywhere("layer.0.SelfAttention.relative_attention_bias", "attn_rel_b").anywhere("layer.0.layer_norm", "attn_norm");
+  names.anywhere("layer.1.DenseReluDense.wi_0", "ffn_gate").anywhere("layer.1.DenseReluDense.wi_1", "ffn_up");
+  names.anywhere("layer.1.DenseReluDense.wo", "ffn_down").anywhere("layer.1.layer_norm", "ffn_norm");
+  return names;
+}
+
 T5Config t5_config_from_tensors(const TensorSource& file) {
   const KeyMap names = t5_names();
   std::map<std::string, const TensorEntry*> tensors;

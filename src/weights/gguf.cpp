@@ -293,6 +293,11 @@ bool starts_like_gguf(const InputFile& file) {
   return std::memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
+std::optional<uint32_t> gguf_type_id(StoredType type) {
+  const auto known = std::find_if(kTensorTypes.begin(), kTensorTypes.end(), [type](const TensorType& t) { return t.name == stored_type_name(type); });
+  return known == kTensorTypes.end() ? std::nullopt : std::optional(known->id);
+}
+
 std::shared_ptr<const TensorSource> open_gguf(const std::string& path, FileAccess access) {
   return std::make_shared<GgufFile>(path, access);
 }

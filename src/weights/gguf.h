@@ -1,6 +1,7 @@
 #pragma once
 // The GGUF format: counts, metadata, descriptions of tensors, then the tensors, each at a multiple of an alignment.
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "weights/file_bytes.h"
@@ -15,5 +16,8 @@ bool starts_like_gguf(const InputFile& file);
 /// text), lists are left out. Errors: as open_tensors.
 /// Source: ggml docs/gguf.md.
 std::shared_ptr<const TensorSource> open_gguf(const std::string& path, FileAccess access);
+
+/// The format's number of a type, if it has one.
+std::optional<uint32_t> gguf_type_id(StoredType type);
 
 }  // namespace ltxv

@@ -50,6 +50,7 @@ TEST(Null, IsRefusedByNameEverywhere) {
   expect_null_refused("out", [](ltxv_error* e) { return ltxv_cancel_new(nullptr, e); });
   expect_null_refused("path", [&](ltxv_error* e) { return ltxv_inspect(nullptr, &text, e); });
   expect_null_refused("options", [&](ltxv_error* e) { return ltxv_files_check(nullptr, &text, e); });
+  expect_null_refused("options", [&](ltxv_error* e) { return ltxv_files_convert(nullptr, &text, e); });
   expect_null_refused("path", [](ltxv_error* e) { return ltxv_output_check(nullptr, e); });
   expect_null_refused("engine", [&](ltxv_error* e) { return ltxv_generate(nullptr, &request, &video, e); });
   expect_null_refused("options", [&](ltxv_error* e) { return ltxv_generate(engine, nullptr, &video, e); });

@@ -5,7 +5,7 @@ namespace ltxv::test {
 namespace {
 
 TEST(CliHelp, TeachesEveryCommand) {
-  for (const std::string command : {"generate", "embed", "encode", "decode", "replay", "info", "doctor"}) {
+  for (const std::string command : {"generate", "embed", "encode", "decode", "replay", "info", "doctor", "convert"}) {
     const Finished f = run({command, "--help"});
     EXPECT_EQ(f.exit_code, 0);
     EXPECT_EQ(f.err, "");
@@ -14,7 +14,7 @@ TEST(CliHelp, TeachesEveryCommand) {
   }
   const Finished f = run({"--help"});
   EXPECT_EQ(f.exit_code, 0);
-  for (const std::string command : {"generate", "embed", "encode", "decode", "replay", "info", "doctor"}) {
+  for (const std::string command : {"generate", "embed", "encode", "decode", "replay", "info", "doctor", "convert"}) {
     EXPECT_NE(f.out.find("\n  " + command + " "), std::string::npos) << command;
   }
 }

@@ -81,7 +81,7 @@ std::set<std::string> options_in(const std::string& content) {
 
 TEST(Docs, OptionsOfTheProgramExist) {
   std::string help = output_of(std::string(LTXV_PROGRAM) + " --help");
-  for (const char* command : {"generate", "embed", "encode", "decode", "replay", "info", "doctor"})
+  for (const char* command : {"generate", "embed", "encode", "decode", "replay", "info", "doctor", "convert"})
     help += output_of(std::string(LTXV_PROGRAM) + " " + command + " --help");
   const auto known = options_in(help), described = options_in(content_of(fs::path(LTXV_SOURCE_DIR) / "docs/cli.md"));
   ASSERT_GT(known.size(), 20u) << help;

@@ -72,6 +72,12 @@ TEST(Doctor, FindsNothingWrongWithASoundModel) {
   EXPECT_EQ(report["files"][4]["kind"], "T5 tokenizer");
 }
 
+TEST(Doctor, TakesComponentFoldersWithoutTheirModel) {
+  const std::string model = golden_path("tiny_model");
+  const auto report = check({model + "/transformer", model + "/vae", model + "/text_encoder", model + "/tokenizer"});
+  EXPECT_EQ(report["good"], true) << report["findings"].dump(1);
+}
+
 TEST(Doctor, NamesNanInfinityAndWhatFp16DoesNotHold) {
   const ModelCopy model;
   auto weight = tensor_of(model / kWeights, "proj_out.weight");
