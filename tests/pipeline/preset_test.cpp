@@ -237,7 +237,7 @@ TEST(Presets, SwitchesCanBeTurnedOff) {
   windows.window.frame_count = 80;
   EXPECT_EQ(resolve(windows, spec).request.stochastic, false);
   windows.stochastic = true;
-  expect_error(ErrorCode::invalid_argument, "stochastic cannot be combined", [&] { resolve(windows, spec); });
+  expect_error(ErrorCode::invalid_argument, "window-frames and stochastic exclude each other", [&] { resolve(windows, spec); });
 }
 
 TEST(Presets, AnswersThatDifferFromThePresetStandInTheRequest) {
