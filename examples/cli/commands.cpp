@@ -160,12 +160,7 @@ ltxv::video read_on_grid(const Options& o, const ltxv::engine& engine, Reporter&
   return ltxv::video::read(o.input, width, height, frames);
 }
 
-void encode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
-  const Stopwatch watch;
-  as_usage(o, [&] { ltxv::check_output(o.output); });
-  const ltxv::engine engine = open_engine(o, reporter);
-  const ltxv::video video = read_on_grid(o, engine, reporter);
-  const ltxv::tensors latents = engine.encode(video.tensors(), reporter.hooks(cancel));
+void save_latents(const ltxv::tensors& latents, const Options& o, Reporter& reporter, const Stopwatch& watch) {
   if (interrupted()) throw cancelled();
   latents.save(o.output);
   const auto shape = latents["latents"].shape;
@@ -175,19 +170,22 @@ void encode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
                              {"seconds", watch.seconds()}});
 }
 
+void encode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
+  const Stopwatch watch;
+  as_usage(o, [&] { ltxv::check_output(o.output); });
+  const ltxv::engine engine = open_engine(o, reporter);
+  const ltxv::video video = read_on_grid(o, engine, reporter);
+  const ltxv::tensors latents = engine.encode(video.tensors(), reporter.hooks(cancel));
+  save_latents(latents, o, reporter, watch);
+}
+
 void upscale(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
   const Stopwatch watch;
   as_usage(o, [&] { ltxv::check_output(o.output); });
   const ltxv::engine engine = open_engine(o, reporter);
   const ltxv::tensors latents =
       engine.upscale(ltxv::tensors::load(o.input), o.generate.second_pass.adain.value_or(0), reporter.hooks(cancel));
-  if (interrupted()) throw cancelled();
-  latents.save(o.output);
-  const auto shape = latents["latents"].shape;
-  reporter.result(o.output, {{"event", "result"},
-                             {"output", o.output},
-                             {"shape", std::vector<int64_t>(shape.begin(), shape.end())},
-                             {"seconds", watch.seconds()}});
+  save_latents(latents, o, reporter, watch);
 }
 
 void decode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {

@@ -459,20 +459,7 @@ struct generate_arguments {
     c.loras = loras.empty() ? nullptr : loras.data();
     c.control_path = c_string(o.control_path);
     c.control_strength = o.control_strength;
-    const auto list = [](const std::vector<double>& values, const double*& data, int32_t& count) {
-      data = values.empty() ? nullptr : values.data();
-      count = static_cast<int32_t>(values.size());
-    };
-    list(o.guidance_timesteps, c.guidance_timesteps, c.guidance_timestep_count);
-    list(o.guidance_scales, c.guidance_scales, c.guidance_scale_count);
-    list(o.guidance_rescales, c.guidance_rescales, c.guidance_rescale_count);
-    list(o.stg_scales, c.stg_scales, c.stg_scale_count);
-    c.stg_mode = c_string(o.stg_mode);
-    c.skip_blocks = c_string(o.skip_blocks);
-    c.cfg_star = value_or_marked(o.cfg_star, LTXV_ZERO_CFG_STAR, c.zero_fields);
-    c.stochastic = value_or_marked(o.stochastic, LTXV_ZERO_STOCHASTIC, c.zero_fields);
-    c.skip_first_steps = value_or_marked(o.skip_first_steps, LTXV_ZERO_SKIP_FIRST_STEPS, c.zero_fields);
-    c.skip_last_steps = value_or_marked(o.skip_last_steps, LTXV_ZERO_SKIP_LAST_STEPS, c.zero_fields);
+    fill_sampling(o, c);
     c.input_video_path = c_string(o.input_video_path);
     c.strength = value_or_marked(o.strength, LTXV_ZERO_STRENGTH, c.zero_fields);
     c.mask_path = c_string(o.mask_path);
@@ -500,23 +487,28 @@ struct generate_arguments {
     fill_second_pass(o.second_pass);
     c.second_pass = &second;
   }
+  static void list(const std::vector<double>& values, const double*& data, int32_t& count) {
+    data = values.empty() ? nullptr : values.data();
+    count = static_cast<int32_t>(values.size());
+  }
+  // What both passes have under the same names.
+  template <class From, class To>
+  static void fill_sampling(const From& o, To& c) {
+    list(o.guidance_timesteps, c.guidance_timesteps, c.guidance_timestep_count);
+    list(o.guidance_scales, c.guidance_scales, c.guidance_scale_count);
+    list(o.guidance_rescales, c.guidance_rescales, c.guidance_rescale_count);
+    list(o.stg_scales, c.stg_scales, c.stg_scale_count);
+    c.stg_mode = c_string(o.stg_mode);
+    c.skip_blocks = c_string(o.skip_blocks);
+    c.cfg_star = value_or_marked(o.cfg_star, LTXV_ZERO_CFG_STAR, c.zero_fields);
+    c.stochastic = value_or_marked(o.stochastic, LTXV_ZERO_STOCHASTIC, c.zero_fields);
+    c.skip_first_steps = value_or_marked(o.skip_first_steps, LTXV_ZERO_SKIP_FIRST_STEPS, c.zero_fields);
+    c.skip_last_steps = value_or_marked(o.skip_last_steps, LTXV_ZERO_SKIP_LAST_STEPS, c.zero_fields);
+  }
   void fill_second_pass(const second_pass& p) {
-    const auto list = [](const std::vector<double>& values, const double*& data, int32_t& count) {
-      data = values.empty() ? nullptr : values.data();
-      count = static_cast<int32_t>(values.size());
-    };
     second.step_count = p.step_count;
     list(p.sigmas, second.sigmas, second.sigma_count);
-    second.skip_first_steps = value_or_marked(p.skip_first_steps, LTXV_ZERO_SKIP_FIRST_STEPS, second.zero_fields);
-    second.skip_last_steps = value_or_marked(p.skip_last_steps, LTXV_ZERO_SKIP_LAST_STEPS, second.zero_fields);
-    list(p.guidance_timesteps, second.guidance_timesteps, second.guidance_timestep_count);
-    list(p.guidance_scales, second.guidance_scales, second.guidance_scale_count);
-    list(p.guidance_rescales, second.guidance_rescales, second.guidance_rescale_count);
-    list(p.stg_scales, second.stg_scales, second.stg_scale_count);
-    second.stg_mode = c_string(p.stg_mode);
-    second.skip_blocks = c_string(p.skip_blocks);
-    second.cfg_star = value_or_marked(p.cfg_star, LTXV_ZERO_CFG_STAR, second.zero_fields);
-    second.stochastic = value_or_marked(p.stochastic, LTXV_ZERO_STOCHASTIC, second.zero_fields);
+    fill_sampling(p, second);
     second.downscale = p.downscale;
     second.adain = value_or_marked(p.adain, LTXV_ZERO_ADAIN, second.zero_fields);
     second.tone_map = value_or_marked(p.tone_map, LTXV_ZERO_TONE_MAP, second.zero_fields);

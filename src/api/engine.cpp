@@ -114,17 +114,23 @@ void read_conditioning(const ltxv_generate_options& o, Request& r) {
   r.window.eta = given(o.window_eta, o.zero_fields, LTXV_ZERO_WINDOW_ETA);
 }
 
-void read_guidance(const ltxv_generate_options& o, Request& r) {
-  r.guidance_timesteps = number_list(o.guidance_timesteps, o.guidance_timestep_count, "guidance_timesteps");
-  r.guidance_scales = number_list(o.guidance_scales, o.guidance_scale_count, "guidance_scales");
-  r.guidance_rescales = number_list(o.guidance_rescales, o.guidance_rescale_count, "guidance_rescales");
-  r.stg_scales = number_list(o.stg_scales, o.stg_scale_count, "stg_scales");
+// What both passes have under the same names; `where` starts the names in messages.
+template <class From, class To>
+void read_sampling(const From& o, To& r, const std::string& where) {
+  r.guidance_timesteps = number_list(o.guidance_timesteps, o.guidance_timestep_count, (where + "guidance_timesteps").c_str());
+  r.guidance_scales = number_list(o.guidance_scales, o.guidance_scale_count, (where + "guidance_scales").c_str());
+  r.guidance_rescales = number_list(o.guidance_rescales, o.guidance_rescale_count, (where + "guidance_rescales").c_str());
+  r.stg_scales = number_list(o.stg_scales, o.stg_scale_count, (where + "stg_scales").c_str());
   r.stg_mode = path_or_empty(o.stg_mode);
   r.skip_blocks = block_lists(o.skip_blocks);
   r.cfg_star = switched(o.cfg_star, o.zero_fields, LTXV_ZERO_CFG_STAR);
   r.stochastic = switched(o.stochastic, o.zero_fields, LTXV_ZERO_STOCHASTIC);
   r.skip_first_steps = given(int64_t{o.skip_first_steps}, o.zero_fields, LTXV_ZERO_SKIP_FIRST_STEPS);
   r.skip_last_steps = given(int64_t{o.skip_last_steps}, o.zero_fields, LTXV_ZERO_SKIP_LAST_STEPS);
+}
+
+void read_guidance(const ltxv_generate_options& o, Request& r) {
+  read_sampling(o, r, "");
   r.input_video_path = path_or_empty(o.input_video_path);
   r.strength = given(o.strength, o.zero_fields, LTXV_ZERO_STRENGTH);
 }
@@ -136,16 +142,7 @@ void read_second_pass(const ltxv_generate_options& o, Request& r) {
   SecondPass& p = r.second_pass;
   p.step_count = s.step_count;
   p.sigmas = number_list(s.sigmas, s.sigma_count, "second pass: sigmas");
-  p.skip_first_steps = given(int64_t{s.skip_first_steps}, s.zero_fields, LTXV_ZERO_SKIP_FIRST_STEPS);
-  p.skip_last_steps = given(int64_t{s.skip_last_steps}, s.zero_fields, LTXV_ZERO_SKIP_LAST_STEPS);
-  p.guidance_timesteps = number_list(s.guidance_timesteps, s.guidance_timestep_count, "second pass: guidance_timesteps");
-  p.guidance_scales = number_list(s.guidance_scales, s.guidance_scale_count, "second pass: guidance_scales");
-  p.guidance_rescales = number_list(s.guidance_rescales, s.guidance_rescale_count, "second pass: guidance_rescales");
-  p.stg_scales = number_list(s.stg_scales, s.stg_scale_count, "second pass: stg_scales");
-  p.stg_mode = path_or_empty(s.stg_mode);
-  p.skip_blocks = block_lists(s.skip_blocks);
-  p.cfg_star = switched(s.cfg_star, s.zero_fields, LTXV_ZERO_CFG_STAR);
-  p.stochastic = switched(s.stochastic, s.zero_fields, LTXV_ZERO_STOCHASTIC);
+  read_sampling(s, p, "second pass: ");
   if (s.downscale != 0) p.downscale = s.downscale;
   p.adain = given(s.adain, s.zero_fields, LTXV_ZERO_ADAIN);
   p.tone_map = given(s.tone_map, s.zero_fields, LTXV_ZERO_TONE_MAP);
