@@ -28,6 +28,15 @@ add_library(ltxv_torch INTERFACE)
 target_include_directories(ltxv_torch SYSTEM INTERFACE "${LTXV_TORCH_ROOT}/include"
                                                        "${LTXV_TORCH_ROOT}/include/torch/csrc/api/include")
 target_link_libraries(ltxv_torch INTERFACE "${LTXV_TORCH_ROOT}/lib/libtorch_cpu.so" "${LTXV_TORCH_ROOT}/lib/libc10.so")
+# at::parallel_for is a template: without OpenMP in the file that calls it, it runs on one thread and says nothing. The runtime must be
+# the one LibTorch itself uses, or the process would have two thread pools.
+file(GLOB _ltxv_openmp "${LTXV_TORCH_ROOT}/lib/libgomp*.so*")
+if(NOT _ltxv_openmp)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  set(_ltxv_openmp ${OpenMP_CXX_LIBRARIES})
+endif()
+target_compile_options(ltxv_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_libraries(ltxv_torch INTERFACE ${_ltxv_openmp})
 # The static archives that use torch end up in one shared library, which needs its run path once.
 set(LTXV_TORCH_LIB_DIR "${LTXV_TORCH_ROOT}/lib")
 message(STATUS "libltxv: LibTorch ${LTXV_TORCH_VERSION} at ${LTXV_TORCH_ROOT}")

@@ -152,7 +152,7 @@ def decode(machine, work):
     t, h, w = machine.args.decode_size
     machine.diffusers("inputs", model=machine.args.large, frames=t, height=h, width=w, output=work)
     results = {}
-    for dtype in ("fp32", "bf16"):
+    for dtype in machine.args.decode_types:
         common = dict(model=machine.args.large, input=work / "latents.safetensors", dtype=dtype, runs=machine.args.decode_runs)
         result, children = pairs(machine, machine.args.large_pairs,
                                  lambda: machine.diffusers("decode", output=work / "a.safetensors", **common),
@@ -254,6 +254,8 @@ def main():
     parser.add_argument("--large-pairs", type=int, default=3)
     parser.add_argument("--decode-runs", type=int, default=3, help="calls in a process; the first is not counted")
     parser.add_argument("--decode-size", type=int, nargs=3, default=(25, 256, 256), metavar=("T", "H", "W"))
+    parser.add_argument("--decode-types", nargs="+", choices=("fp32", "bf16"), default=("fp32", "bf16"),
+                        help="without bf16 instructions diffusers takes most of an hour for the bf16 decode of the default size")
     parser.add_argument("--forward-size", type=int, nargs=3, default=(57, 512, 512), metavar=("T", "H", "W"))
     parser.add_argument("--forward-steps", type=int, default=4, help="forwards in a process; the first is not counted")
     parser.add_argument("--gemm-size", type=int, default=4096)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import models
 import world
-from common import Average, Clock, Muon, load, log, rank, save, schedule
+from common import Average, Clock, Muon, autocast, load, log, rank, save, schedule
 from text import Tokenizer, load_text_encoder
 from vae import C, best
 
@@ -85,7 +85,7 @@ def pack(latent: torch.Tensor) -> torch.Tensor:
 
 def make_loss(model, text, compiled: bool):
     def step(clean, noise, times, ids, mask, t5_mask, cos, sin):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             context = text(input_ids=ids, attention_mask=t5_mask).last_hidden_state
             sigma = torch.cat([times[:, :1].expand(-1, PER_FRAME),
                                times[:, 1:].expand(-1, clean.shape[1] - PER_FRAME)], 1)[..., None]
@@ -116,7 +116,7 @@ def sample(model, text, tokenizer, captions: list[str], seed: int, steps: int, g
         times = torch.full((2 * b, 2), now * 1000)
         if first is not None:
             times[:, 0] = 0
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             v = predict(model, torch.cat([x, x]), times, context, mask, *rope).float()
         v = v[b:] + guidance * (v[:b] - v[b:])
         if first is not None:
@@ -128,7 +128,7 @@ def sample(model, text, tokenizer, captions: list[str], seed: int, steps: int, g
 def decode(vae, latent: torch.Tensor) -> torch.Tensor:
     shape = (1, -1, 1, 1, 1)
     raw = latent * vae.latents_std.view(shape) + vae.latents_mean.view(shape)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         return torch.cat([vae.decoder(part).float() for part in raw.split(8)])
 
 

@@ -12,7 +12,7 @@ import drawing
 import models
 import scene
 import world
-from common import Average, Clock, Muon, load, log, rank, save, schedule
+from common import Average, Clock, Muon, autocast, load, log, rank, save, schedule
 from measure import compare, measure
 
 C = models.LATENT_CHANNELS
@@ -56,11 +56,14 @@ class Stage:
         self.optimizer = Muon([dict(params=named, lr=1e-3, muon=3e-3)])
         self.average, spent = Average(modules, 0.998), 0.0
         state = load(self.file)
+        self.known = set(state["modules"] if state else modules)
         if state:
             for k, m in modules.items():
-                m.load_state_dict(state["modules"][k])
+                if k in state["modules"]:
+                    m.load_state_dict(state["modules"][k])
+                    self.average.shadow[k] = state["average"][0][k]
             self.optimizer.load_state_dict(state["optimizer"])
-            self.average.shadow, self.average.n = state["average"]
+            self.average.n = state["average"][1]
             spent = state["spent"] if begin is None else begin * seconds
         self.rng = random.Random(f"{seed}/{name}/{rank()}/{self.optimizer.t}")
         torch.manual_seed(1000 * seed + 100 * self.optimizer.t + rank())
@@ -88,7 +91,7 @@ class Stage:
         if rank() == 0:
             log(f"{self.name} {done:.3f} " + report())
         self.average.swap()
-        save(self.file, {"modules": {k: m.state_dict() for k, m in self.modules.items()},
+        save(self.file, {"modules": {k: m.state_dict() for k, m in self.modules.items() if k in self.known},
                          "optimizer": self.optimizer.state_dict(), "spent": done * self.seconds,
                          "average": (self.average.shadow, self.average.n)})
 
@@ -106,7 +109,7 @@ def train_encoder(work: Path, seconds: float, seed: int, batch_size: int, compil
     stage = Stage(work, "encoder", {"encoder": vae.encoder}, seconds, seed, begin)
 
     def error(video, meaning, weight):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             latent = vae.encoder(video)[:, :C].float()
         return read_error(latent, meaning, weight)
 
@@ -155,11 +158,12 @@ def train_decoder(work: Path, seconds: float, seed: int, batch_size: int, compil
     stage = Stage(work, "decoder", {"decoder": decoder, "readouts": readouts}, seconds, seed, begin)
 
     def draw(latent, known, rows, columns, slots, target, dist, complete):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             out, wrong = drawing.draw(decoder, readouts, latent, known, rows, columns, slots)
         return drawing.pixel_loss(out, target, dist, complete), wrong
 
     step = torch.compile(draw, dynamic=False) if compiled else draw
+    taught = 0.5 if "readouts" in stage.known else 0.0  # fresh read-outs would pull a trained decoder about
     held = {f: world.make_batch(24, random.Random(9), held_out=True, frames=f) for f in (1, None)}
 
     def report() -> str:
@@ -179,20 +183,20 @@ def train_decoder(work: Path, seconds: float, seed: int, batch_size: int, compil
             latent = read_all(encoder, batch.video)
         where, shown = drawing.choose_windows(batch)
         loss, wrong = step(disturbed(latent, 0.08 * done), drawing.readout_targets(batch.dist), *where, *shown)
-        stage.step(loss + 0.5 * (1 - 0.8 * done) * wrong, loss.item(), wrong.item())
+        stage.step(loss + taught * (1 - 0.8 * done) * wrong, loss.item(), wrong.item())
         stage.pause(report)
     stage.end(report)
 
 
 @torch.no_grad()
 def read_all(encoder, video: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         return torch.cat([encoder(part)[:, :C].float() for part in video.split(8)])
 
 
 @torch.no_grad()
 def draw_all(decoder, latent: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         return torch.cat([decoder(part).float() for part in latent.split(8)])
 
 

@@ -38,13 +38,13 @@ struct WinogradShape {
 struct WinogradInputArgs {
   WinogradShape shape;
   const float* x;  ///< [B,T+2,H,W,C]
-  float* v;        ///< [64,capacity,C], tile `first` in row 0
+  float* v;        ///< [64,capacity,C + kRowGap], tile `first` in row 0
   int64_t channels, first, capacity;
 };
 struct WinogradWeightArgs {
   bool bf16;       ///< w; f32 otherwise
   const void* w;   ///< [O,C,27]
-  float* u;        ///< [64,C,count] for output channels first .. first+count
+  float* u;        ///< [64,count / kPanel,C,kPanel] for output channels first .. first+count
   int64_t channels, first, count;
 };
 struct WinogradOutputArgs {

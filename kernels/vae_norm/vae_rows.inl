@@ -3,12 +3,14 @@
 #include <cmath>
 #include <cstring>
 
+#include "conv3d/winograd_product.h"
 #include "vae_norm/vae_rows.h"
 
 namespace ltxv::ops::cpu::LTXV_ISA {
 namespace {
 
 constexpr int64_t kLanes = kVaeLanes;
+static_assert(kLanes == kPanel);
 typedef float Vec __attribute__((vector_size(64)));
 typedef int32_t IntVec __attribute__((vector_size(64)));
 typedef uint32_t BitVec __attribute__((vector_size(64)));
@@ -163,7 +165,7 @@ inline void input_transform(Vec a, Vec b, Vec c, Vec d, Vec* out, int64_t step) 
 
 template <class T>
 void weight_rows(const WinogradWeightArgs& a, int64_t begin, int64_t end) {
-  const int64_t c = a.channels, plane = a.count * c;
+  const int64_t c = a.channels, plane = a.count * c, panel = kPanel * c;
   // G along one axis: g0, (g0+g1+g2)/2, (g0-g1+g2)/2, g2.
   const auto expand = [](Vec g0, Vec g1, Vec g2, Vec* out, int64_t step) {
     const Vec even = (g0 + g2) * 0.5f, odd = g1 * 0.5f;
@@ -186,7 +188,7 @@ void weight_rows(const WinogradWeightArgs& a, int64_t begin, int64_t end) {
       for (int64_t p = 0; p < 16; ++p) {
         Vec out[4];
         expand(planes[p], planes[16 + p], planes[32 + p], out, 1);
-        for (int64_t i = 0; i < 4; ++i) store(a.u + (16 * i + p) * plane + n * a.count + o, out[i]);
+        for (int64_t i = 0; i < 4; ++i) store(a.u + (16 * i + p) * plane + o / kPanel * panel + n * kPanel, out[i]);
       }
     }
   }
@@ -216,7 +218,7 @@ void gather_patches(const PatchArgs& a, int64_t begin, int64_t end) {
 
 void winograd_input(const WinogradInputArgs& a, int64_t begin, int64_t end) {
   const WinogradShape& s = a.shape;
-  const int64_t c = a.channels, plane = a.capacity * c;
+  const int64_t c = a.channels, row = c + kRowGap, plane = a.capacity * row;
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = tile_at(s, index);
     const float* source[4][4][4];  // nullptr: outside, zero
@@ -227,7 +229,7 @@ void winograd_input(const WinogradInputArgs& a, int64_t begin, int64_t end) {
           const bool inside = t < s.frames + 2 && h >= 0 && h < s.height && w >= 0 && w < s.width;
           source[i][j][k] = inside ? a.x + (((tile.b * (s.frames + 2) + t) * s.height + h) * s.width + w) * c : nullptr;
         }
-    float* v = a.v + (index - a.first) * c;
+    float* v = a.v + (index - a.first) * row;
     for (int64_t n = 0; n < c; n += kLanes) {
       Vec planes[4][16];
       for (int64_t i = 0; i < 4; ++i) {

@@ -16,26 +16,33 @@ Matrix stored_for_products(Matrix weight) {
   return weight;
 }
 
-// Output channels by the piece, so that what is widened stays in the cache until it is used and its memory is used again.
-at::Tensor narrow_linear(const at::Tensor& x, const NarrowMatrix& weight, const at::Tensor& bias) {
+/// Whether products of this tensor are better made in f32: without instructions for bf16 LibTorch multiplies it element by element, at a
+/// fifth of the f32 rate (18.8 against 102 GFLOP/s, 1024 rows by 2048 x 2048 on two Zen 3 cores).
+bool is_faster_in_f32(const at::Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 && x.is_cpu() && !ops::cpu_features().bf16;
+}
+
+// Output channels by the piece, so that what is widened stays in the cache until it is used and its memory is used again. Sums are
+// made in `product_type` and rounded once.
+at::Tensor linear_by_pieces(const at::Tensor& x, const Matrix& weight, const at::Tensor& bias, at::ScalarType product_type) {
   constexpr int64_t kPieceElements = 1 << 22;
-  const int64_t out = weight.row_count(), piece = std::max<int64_t>(64, kPieceElements / weight.column_count());
-  if (out <= piece) return at::linear(x, weight.rows(0, out), bias);
-  auto sizes = x.sizes().vec();
-  sizes.back() = out;
-  const at::Tensor flat = x.reshape({-1, x.size(-1)});
-  at::Tensor y = at::empty({flat.size(0), out}, x.options());
+  const int64_t out = weight.narrow ? weight.narrow->row_count() : weight.plain.size(0);
+  const int64_t piece = std::min(out, std::max<int64_t>(64, kPieceElements / x.size(-1)));
+  const at::Tensor flat = x.reshape({-1, x.size(-1)}).to(product_type);
+  at::Tensor y = at::empty({flat.size(0), out}, flat.options());
   for (int64_t begin = 0; begin < out; begin += piece) {
     const int64_t count = std::min(piece, out - begin);
-    const at::Tensor rows = weight.rows(begin, count);
+    const at::Tensor rows = (weight.narrow ? weight.narrow->rows(begin, count) : weight.plain.narrow(0, begin, count)).to(product_type);
     at::Tensor into = y.narrow(1, begin, count);
     if (bias.defined()) {
-      at::addmm_out(into, bias.narrow(0, begin, count), flat, rows.t());
+      at::addmm_out(into, bias.narrow(0, begin, count).to(product_type), flat, rows.t());
     } else {
       at::mm_out(into, flat, rows.t());
     }
   }
-  return y.view(sizes);
+  auto sizes = x.sizes().vec();
+  sizes.back() = out;
+  return y.to(x.scalar_type()).view(sizes);
 }
 
 // The operators of LibTorch's own prepacked layers. They have no header, and none where LibTorch is built without oneDNN.
@@ -73,7 +80,8 @@ Linear::Linear(const Scope& at, int64_t in, int64_t out, Bias with_bias)
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   if (packed.defined()) return packed_linear(x, packed, bias);
-  if (weight.narrow) return narrow_linear(x, *weight.narrow, bias);
+  if (is_faster_in_f32(x)) return linear_by_pieces(x, weight, bias, at::kFloat);
+  if (weight.narrow) return linear_by_pieces(x, weight, bias, x.scalar_type());
   return bias.defined() ? at::linear(x, weight.plain, bias) : at::linear(x, weight.plain);
 }
 

@@ -210,6 +210,20 @@ void decode_e5m2(Bytes from, int64_t count, float* to) {
   }
 }
 
+void decode_bf16(Bytes from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = std::bit_cast<float>(uint32_t{half_bits(from + 2 * i)} << 16);
+}
+
+// As decode_e4m3, with eight exponent bits less 5; Inf and NaN are refused when a file is read.
+void decode_f16(Bytes from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = half_bits(from + 2 * i), sign = (bits & 0x8000) << 16, rest = bits & 0x7fff;
+    const uint32_t normal = (rest << 13) + (uint32_t{112} << 23);
+    const uint32_t subnormal = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(rest)) * 0x1p-24f);
+    to[i] = std::bit_cast<float>(sign | (rest < 0x400 ? subnormal : normal));
+  }
+}
+
 // Calls `use` with an instance of the block format of a type.
 template <class Use>
 auto with_format(StoredType type, const Use& use) {
@@ -237,6 +251,8 @@ bool is_narrow_type(StoredType type) {
 void dequantise(StoredType type, const std::byte* from, int64_t count, float* to) {
   if (type == StoredType::f8_e4m3) return decode_e4m3(reinterpret_cast<Bytes>(from), count, to);
   if (type == StoredType::f8_e5m2) return decode_e5m2(reinterpret_cast<Bytes>(from), count, to);
+  if (type == StoredType::bf16) return decode_bf16(reinterpret_cast<Bytes>(from), count, to);
+  if (type == StoredType::f16) return decode_f16(reinterpret_cast<Bytes>(from), count, to);
   with_format(type, [&](auto format) { decode_blocks<decltype(format)>(from, count, to); });
 }
 

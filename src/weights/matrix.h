@@ -10,7 +10,7 @@
 namespace ltxv {
 
 /// A matrix that stays in the (mapped) file in fewer bits than the compute dtype and is widened a few rows at a time where it is
-/// used: fp8, with or without scales, and the block types of GGUF. Immutable.
+/// used: fp8, with or without scales, the block types of GGUF, and bf16 or fp16 under f32. Immutable.
 class NarrowMatrix {
  public:
   /// What LoRAs add to the weight of this name; added in f32 to the rows in use, before they are rounded to the compute dtype.

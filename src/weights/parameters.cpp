@@ -156,7 +156,11 @@ Matrix Parameters::take_matrix(const std::string& name, at::IntArrayRef shape, M
   LTXV_REQUIRE(BadWeights, scales.defined() || !scaled_ || !fp8 || use == MatrixUse::table, claimed.where, " is stored as ",
                stored_type_name(entry.type), " in a file of scaled fp8, but its scale '", printable(layer_of(name)), ".", kWeightScales[0],
                "' is missing");
-  if (is_narrow_type(entry.type) && (dtype_ == at::kFloat || dtype_ == at::kBFloat16)) {
+  // A widened copy would be twice the file, in memory that cannot be given back: 19 GB for T5-XXL.
+  constexpr int64_t kLarge = 1 << 20;
+  const bool halved = (entry.type == StoredType::bf16 || entry.type == StoredType::f16) && dtype_ == at::kFloat && entry.mapped &&
+                      reading_ == Reading::values && c10::multiply_integers(shape) >= kLarge;
+  if (halved || (is_narrow_type(entry.type) && (dtype_ == at::kFloat || dtype_ == at::kBFloat16))) {
     LTXV_REQUIRE(NumericError, reading_ == Reading::names || !has_nan_or_inf(entry), claimed.where, " holds NaN or Inf");
     const NarrowMatrix::Changes changes{is_changed(name) ? changes_ : nullptr, name};
     return {{}, std::make_shared<const NarrowMatrix>(entry, source_, scales, dtype_, changes)};
