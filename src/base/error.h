@@ -2,6 +2,7 @@
 // Typed errors. Every error carries one code of the C ABI (include/ltxv/ltxv.h) and one line of text: lower case, what was
 // found, what is allowed, with the file, tensor or option named. Nothing in the library prints or aborts.
 #include <cstdint>
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -46,11 +47,13 @@ using Cancelled = ErrorOf<ErrorCode::cancelled>;
 using InternalError = ErrorOf<ErrorCode::internal>;
 using NumericError = ErrorOf<ErrorCode::numeric>;
 
-/// Streams all parts into one string: text("width is ", w, ", a multiple of ", 32, " is needed").
+/// Streams all parts into one string: text("width is ", w, ", a multiple of ", 32, " is needed"). Numbers are written the same
+/// whatever locale the host program has set.
 template <class... Parts>
 std::string text(const Parts&... parts) {
   std::ostringstream out;
-  (out << ... << parts);
+  out.imbue(std::locale::classic());
+  static_cast<void>((out << ... << parts));
   return out.str();
 }
 

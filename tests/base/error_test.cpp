@@ -3,6 +3,8 @@
 
 #include <ltxv/ltxv.h>
 
+#include <locale>
+
 #include "support/expect_error.h"
 
 namespace ltxv {
@@ -23,6 +25,17 @@ TEST(Error, CodesEqualTheStatusConstantsOfTheCInterface) {
 TEST(Error, TextStreamsItsParts) {
   EXPECT_EQ(text("width is ", 33, ", a multiple of ", 32, " is needed"), "width is 33, a multiple of 32 is needed");
   EXPECT_EQ(text(), "");
+}
+
+TEST(Text, WritesNumbersTheSameInEveryLocale) {
+  struct Grouped : std::numpunct<char> {
+    char do_thousands_sep() const override { return '.'; }
+    char do_decimal_point() const override { return ','; }
+    std::string do_grouping() const override { return "\3"; }
+  };
+  const std::locale before = std::locale::global(std::locale(std::locale::classic(), new Grouped));
+  EXPECT_EQ(text(1234567, " ", 0.5), "1234567 0.5");
+  std::locale::global(before);
 }
 
 TEST(Error, MacrosThrowTheirKindWithTheText) {

@@ -37,9 +37,10 @@ TEST(Pinning, KnownVariantsRun) {
   EXPECT_EQ(with_pin(""), "done");
   EXPECT_EQ(with_pin("add_gated=reference"), "done");
   EXPECT_EQ(with_pin("attention=sdpa,add_gated=reference,"), "done");
-  for (const auto& op : ops::all_ops())
-    if (op.op == "add_gated")
-      for (const auto variant : op.variants) EXPECT_EQ(with_pin(text("add_gated=", variant)), "done");
+  for (const auto& op : ops::all_ops()) {
+    if (op.op != "add_gated") continue;
+    for (const auto variant : op.variants) EXPECT_EQ(with_pin(text("add_gated=", variant)), "done");
+  }
 }
 
 TEST(Pinning, MistakesAreNamed) {

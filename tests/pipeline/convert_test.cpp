@@ -62,8 +62,10 @@ TEST(Convert, ThereAndBackKeepsTensorsDescriptionAndFrames) {
   EXPECT_EQ(read_file(again + "/tokenizer/spiece.model"), read_file(kTiny + "/tokenizer/spiece.model"));
   for (const std::string part : {"transformer", "vae"}) {
     const auto before = json::parse(read_file(kTiny + "/" + part + "/config.json")), after = json::parse(read_file(again + "/" + part + "/config.json"));
-    for (const auto& [key, value] : before.items())
-      if (key[0] != '_') EXPECT_EQ(after.value(key, json()), value) << part << ": " << key;
+    for (const auto& [key, value] : before.items()) {
+      if (key[0] == '_') continue;
+      EXPECT_EQ(after.value(key, json()), value) << part << ": " << key;
+    }
   }
   const ModelSpec first = load_model_spec({.model = kTiny}), last = load_model_spec({.model = again});
   EXPECT_EQ(last.release, first.release);

@@ -5,6 +5,7 @@
 #include "weights/dequantise.h"
 #include "weights/gguf_builder.h"
 #include "weights/parameters.h"
+#include "weights/tensor_io.h"
 
 namespace ltxv::test {
 namespace {
@@ -44,6 +45,35 @@ TEST(Dequantise, BothFp8TypesEqualTorch) {
     at::Tensor actual = at::full(expected.sizes(), 1e9f);
     dequantise(*stored_type_named(name), static_cast<const std::byte*>(bytes.const_data_ptr()), actual.numel(), actual.data_ptr<float>());
     EXPECT_TRUE(at::equal(actual, expected)) << name;
+  }
+}
+
+TEST(Dequantise, EveryValueOfTwoBytesEqualsTorch) {
+  const at::Tensor codes = at::arange(1 << 16, at::kInt).to(at::kShort);
+  for (const auto& [type, dtype] : {std::pair{StoredType::bf16, at::kBFloat16}, std::pair{StoredType::f16, at::kHalf}}) {
+    const at::Tensor expected = codes.view(dtype).to(at::kFloat);
+    at::Tensor actual = at::empty_like(expected);
+    dequantise(type, static_cast<const std::byte*>(codes.const_data_ptr()), actual.numel(), actual.data_ptr<float>());
+    const at::Tensor finite = at::isfinite(expected);  // a file with another value is refused before
+    EXPECT_GT(finite.sum().item<int64_t>(), 63000);
+    EXPECT_TRUE(at::equal(actual.masked_select(finite), expected.masked_select(finite))) << c10::toString(dtype);
+  }
+}
+
+TEST(NarrowMatrix, LargeOnesOfTwoBytesStayInTheFileUnderF32) {
+  const TempFolder folder;
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    const at::Tensor large = (at::arange(1 << 20).remainder(251) - 125).to(dtype).view({1024, 1024}), small = large.narrow(0, 0, 4).reshape({64, 64});
+    const std::string path = folder / text(c10::toString(dtype), ".safetensors");
+    save_tensors(path, {{"large.weight", large}, {"small.weight", small}});
+    Parameters parameters(open_tensors(path), KeyMap(), at::kFloat, "test");
+    const Matrix kept = parameters.take_matrix("large.weight", {1024, 1024}, MatrixUse::linear);
+    ASSERT_TRUE(kept.narrow);
+    EXPECT_EQ(kept.dtype(), at::kFloat);
+    EXPECT_TRUE(at::equal(kept.narrow->rows(100, 50), large.narrow(0, 100, 50).to(at::kFloat)));
+    EXPECT_TRUE(parameters.take_matrix("small.weight", {64, 64}, MatrixUse::linear).plain.defined());
+    Parameters same(open_tensors(path), KeyMap(), dtype, "test");
+    EXPECT_TRUE(same.take_matrix("large.weight", {1024, 1024}, MatrixUse::linear).plain.defined());
   }
 }
 

@@ -93,9 +93,13 @@ TEST_F(ParametersTest, AMappedWeightTakesMemoryOnlyWhileItIsRead) {
     const auto before = resident_kib();
     EXPECT_TRUE(taken.values.equal(at::arange(kCount, at::kFloat)));
     taken.let_go();
-    if (access == FileAccess::map) EXPECT_LT(resident_kib() - before, 32 << 10);
+    if (access == FileAccess::map) {
+      EXPECT_LT(resident_kib() - before, 32 << 10);
+    }
     EXPECT_TRUE(taken.values.equal(at::arange(kCount, at::kFloat)));  // the values are still there
-    if (access == FileAccess::map) EXPECT_GT(resident_kib() - before, 32 << 10);
+    if (access == FileAccess::map) {
+      EXPECT_GT(resident_kib() - before, 32 << 10);
+    }
   }
 }
 
