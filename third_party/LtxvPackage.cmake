@@ -3,6 +3,10 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS ltxv EXPORT ltxvTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_COMPONENT Development)
+if(TARGET ltxv_cuda)
+  # Opened at run time from the library's own folder; nobody links it.
+  install(TARGETS ltxv_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(DIRECTORY include/ltxv DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(EXPORT ltxvTargets NAMESPACE ltxv:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ltxv)
 

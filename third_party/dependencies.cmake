@@ -1,5 +1,6 @@
 # Every dependency is found in this file and nowhere else. third_party/setup.sh installs the versions named here.
 include(${CMAKE_CURRENT_LIST_DIR}/LtxvTorch.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/LtxvCuda.cmake)                           # nvcc, optional
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)

@@ -1,0 +1,15 @@
+#pragma once
+// The launchers of each unit, as plugin.cpp puts them into its table.
+#include "launchers.h"
+
+namespace ltxv::ops::gpu {
+
+int launch_attention_mma(const AttentionLaunch* launch);    // attention/attention_mma.cu
+int launch_attention_wgmma(const AttentionLaunch* launch);  // attention/attention_wgmma.cu
+int launch_qk_norm_rope(const QkNormRopeLaunch* launch);    // qk_norm_rope/qk_norm_rope.cu
+int launch_norm_modulate(const NormModulateLaunch* launch);  // adaln/norm_modulate.cu
+int launch_vae_norm(const VaeNormLaunch* launch);            // vae_norm/vae_norm.cu
+int launch_depth_to_space(const DepthToSpaceLaunch* launch);  // vae_norm/depth_to_space.cu
+int launch_guided_step(const GuidedStepLaunch* launch);       // guided_step/guided_step.cu
+
+}  // namespace ltxv::ops::gpu

@@ -1,0 +1,90 @@
+#include "cuda_plugin.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <vector>
+
+#include "registry.h"
+
+namespace ltxv::ops {
+namespace {
+namespace fs = std::filesystem;
+
+constexpr const char* kFile = "libltxv_cuda.so";
+
+std::string find_plugin() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&find_plugin), &info) == 0 || info.dli_fname == nullptr) return "";
+  std::error_code failed;
+  const auto own = fs::canonical(info.dli_fname, failed);
+  if (failed) return "";
+  // Beside the library; in a build tree test programs hold the library's code and lie in bin/.
+  for (const auto& path : {own.parent_path() / kFile, own.parent_path().parent_path() / "lib" / kFile})
+    if (fs::exists(path)) return path.string();
+  return "";
+}
+
+CudaPlugin open_plugin() {
+  const std::string path = find_plugin();
+  if (path.empty()) return {nullptr, text(kFile, " is not beside the library: this build computes on the cpu only")};
+  // Never closed: LibTorch does not survive that. RTLD_LOCAL: kernels meet the library only through the table.
+  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) return {nullptr, text(path, " cannot be loaded: ", dlerror())};
+  const auto get = reinterpret_cast<decltype(&ltxv_cuda_plugin)>(dlsym(handle, "ltxv_cuda_plugin"));
+  const auto* table = get ? get(gpu::kCudaPluginVersion) : nullptr;
+  if (table == nullptr || table->struct_size < sizeof(gpu::CudaKernelTable))
+    return {nullptr, text(path, " is of another version of the library, ", gpu::kCudaPluginVersion, " expected")};
+  return {table, ""};
+}
+
+// Compute capabilities by device index, major * 10 + minor; 0 where the driver does not answer.
+std::vector<int32_t> capabilities() {
+  const auto* table = cuda_plugin().table;
+  int count = 0;
+  if (table->device_count(&count) != 0) return {};
+  std::vector<int32_t> found;
+  for (int i = 0; i < count; ++i) {
+    gpu::CudaDevice device{};
+    found.push_back(table->device(i, &device) == 0 ? device.major * 10 + device.minor : 0);
+  }
+  return found;
+}
+
+}  // namespace
+
+const CudaPlugin& cuda_plugin() {
+  static const CudaPlugin plugin = open_plugin();
+  return plugin;
+}
+
+bool is_verified(const gpu::CudaKernelTable& table, std::string_view op, std::string_view variant, int32_t arch) {
+  for (int32_t i = 0; i < table.kernel_count; ++i) {
+    const auto& kernel = table.kernels[i];
+    // Only the exact architecture: what a driver compiles from PTX, or runs of an older one, has no record.
+    if (kernel.op == op && kernel.variant == variant && kernel.arch == arch) return kernel.verified != 0;
+  }
+  return false;
+}
+
+bool cuda_variant_allowed(std::string_view op, std::string_view variant, const at::Tensor& x) {
+  const auto* table = cuda_plugin().table;
+  if (table == nullptr) return false;
+  if (pinned_variant(op) == variant) return true;
+  static const std::vector<int32_t> archs = capabilities();
+  const auto index = static_cast<size_t>(x.device().index());
+  return index < archs.size() && is_verified(*table, op, variant, archs[index]);
+}
+
+void* cuda_stream(const at::Tensor& x) {
+  return c10::impl::VirtualGuardImpl(x.device().type()).getStream(x.device()).native_handle();
+}
+
+void check_launch(std::string_view op, int error) {
+  if (error == 0) return;
+  const auto* table = cuda_plugin().table;
+  throw DeviceError(text(op, ": CUDA refused the launch: ", table ? table->error_text(error) : "", " (", error, ")"));
+}
+
+}  // namespace ltxv::ops
