@@ -236,7 +236,10 @@ struct AttentionMma {
       soften(scores);
       multiply_values(scores);
     }
-    context.template wait<0>();  // the query copy, if there was no tile at all
+    if (tiles == 0) {  // nobody has waited for the query copy into the rows that the output goes through
+      context.template wait<0>();
+      context.sync();
+    }
     store_output();
   }
 };
