@@ -71,10 +71,23 @@ bool is_verified(const gpu::CudaKernelTable& table, std::string_view op, std::st
 bool cuda_variant_allowed(std::string_view op, std::string_view variant, const at::Tensor& x) {
   const auto* table = cuda_plugin().table;
   if (table == nullptr) return false;
-  if (pinned_variant(op) == variant) return true;
+  return pinned_variant(op) == variant || is_verified(*table, op, variant, cuda_arch(x));
+}
+
+int32_t cuda_arch(const at::Tensor& x) {
+  if (cuda_plugin().table == nullptr) return 0;
   static const std::vector<int32_t> archs = capabilities();
   const auto index = static_cast<size_t>(x.device().index());
-  return index < archs.size() && is_verified(*table, op, variant, archs[index]);
+  return index < archs.size() ? archs[index] : 0;
+}
+
+bool is_cuda_float(const at::Tensor& x) {
+  return x.is_cuda() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+bool is_aligned(const at::Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; }
+gpu::Element cuda_element(const at::Tensor& x) { return x.scalar_type() == at::kFloat ? gpu::Element::f32 : gpu::Element::bf16; }
+at::Tensor cuda_volume(const at::Tensor& x, int64_t b, int64_t c, int64_t t, int64_t h, int64_t w) {
+  return at::empty({b, t, h, w, c}, x.options()).permute({0, 4, 1, 2, 3});
 }
 
 void* cuda_stream(const at::Tensor& x) {

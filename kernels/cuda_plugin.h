@@ -25,10 +25,29 @@ bool cuda_variant_allowed(std::string_view op, std::string_view variant, const a
 /// Whether the table holds machine code of the kernel for that architecture (major * 10 + minor) which has a record.
 bool is_verified(const gpu::CudaKernelTable& table, std::string_view op, std::string_view variant, int32_t arch);
 
+/// The compute capability of the tensor's device, major * 10 + minor; 0 where it is unknown.   Shapes: x any, on a CUDA device.
+int32_t cuda_arch(const at::Tensor& x);
+
+/// f32 or bf16 on a CUDA device: what the kernels compute in.
+bool is_cuda_float(const at::Tensor& x);
+/// Whether the tensor's first element lies at a multiple of 16 bytes, as the kernels' wide loads need it.
+bool is_aligned(const at::Tensor& x);
+gpu::Element cuda_element(const at::Tensor& x);
+/// A volume stored [B,T,H,W,C] on x's device, in x's dtype.
+at::Tensor cuda_volume(const at::Tensor& x, int64_t b, int64_t c, int64_t t, int64_t h, int64_t w);
+
 /// The current stream of the tensor's device, as launch structs want it.
 void* cuda_stream(const at::Tensor& x);
 
 /// Errors: DeviceError when a launch failed, with the kernel and CUDA's own words.
 void check_launch(std::string_view op, int error);
+
+/// Fills in the stream of x's device and launches there.   Errors: as check_launch.
+template <class Launch>
+void launch_on(const at::Tensor& x, std::string_view op, int (*launcher)(const Launch*), Launch launch) {
+  const c10::DeviceGuard guard(x.device());
+  launch.stream = cuda_stream(x);
+  check_launch(op, launcher(&launch));
+}
 
 }  // namespace ltxv::ops

@@ -61,9 +61,11 @@ std::vector<OpInfo> all_ops() {
   std::vector<OpInfo> ops;
   for (const auto op : kOpNames) {
     OpInfo info{op, {}};
-    if (op != "attention" && cpu_features().avx512) info.variants.push_back("avx512");
-    if (op != "attention" && cpu_features().avx2) info.variants.push_back("avx2");
+    const bool vectors = op != "attention" && op != "gated_norm_modulate" && op != "guided_step";
+    if (vectors && cpu_features().avx512) info.variants.push_back("avx512");
+    if (vectors && cpu_features().avx2) info.variants.push_back("avx2");
     if (op == "attention") info.variants.push_back("sdpa");
+    if (op == "gated_norm_modulate") info.variants.push_back("parts");
     info.variants.push_back("reference");
     ops.push_back(std::move(info));
   }

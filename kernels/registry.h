@@ -49,7 +49,8 @@ Result dispatch(std::string_view op, const Variant<Args, Result> (&table)[kCount
   throw InternalError(text("no variant of ", op, " accepts the arguments"));
 }
 
-/// Every op with its variants on this machine, preferred first; the first of each is what a CPU run uses.
+/// Every op with its variants on this machine's CPU, preferred first; the first of each is what a CPU run uses. CUDA variants are in
+/// the plug-in's list (launchers.h, CudaKernelInfo).
 struct OpInfo {
   std::string_view op;
   std::vector<std::string_view> variants;

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "cpu_rows.h"
+#include "cuda_plugin.h"
 #include "registry.h"
 
 namespace ltxv::ops {
@@ -22,6 +23,25 @@ cpu::RowType row_type(const at::Tensor& x) {
 // [U,D] -> broadcastable against [B,N,D]
 at::Tensor per_token(const at::Tensor& table, const TokenRows& rows) {
   return rows.index.defined() ? table.index_select(0, rows.index) : table[0];
+}
+
+// What every CUDA row kernel asks of the rows and of a table; gates, scales and shifts of one launch share a stride.
+bool fits_cuda_rows(const at::Tensor& x) {
+  return is_cuda_float(x) && x.is_contiguous() && x.numel() > 0 && x.size(2) % 8 == 0 && x.size(2) <= 8192 &&
+         x.size(0) * x.size(1) <= INT32_MAX && is_aligned(x);
+}
+bool fits_cuda_table(const at::Tensor& table, const at::Tensor& x, const TokenRows& rows) {
+  return table.device() == x.device() && table.stride(0) % 4 == 0 && is_aligned(table) &&
+         (!rows.index.defined() || (rows.index.device() == x.device() && rows.index.scalar_type() == at::kLong));
+}
+gpu::NormModulateLaunch cuda_rows(const at::Tensor& x, const at::Tensor& table, const TokenRows& rows) {
+  return {.type = cuda_element(x), .out_type = cuda_element(x), .table_stride = table.defined() ? table.stride(0) : 0,
+          .index = rows.index.defined() ? rows.index.const_data_ptr<int64_t>() : nullptr,
+          .rows = static_cast<int32_t>(x.size(0) * x.size(1)), .tokens = static_cast<int32_t>(x.size(1)),
+          .width = static_cast<int32_t>(x.size(2))};
+}
+bool cuda_norm_modulate_allowed(std::string_view op, const at::Tensor& x) {
+  return cuda_variant_allowed(op, "cuda", x) && cuda_plugin().table->norm_modulate;
 }
 
 struct ModulateArgs {
@@ -53,8 +73,23 @@ bool modulate_fits(const ModulateArgs& a) { return fits_rows(a.x) && a.scale.str
 bool modulate_avx512(const ModulateArgs& a) { return cpu_features().avx512 && modulate_fits(a); }
 bool modulate_avx2(const ModulateArgs& a) { return cpu_features().avx2 && modulate_fits(a); }
 bool modulate_always(const ModulateArgs&) { return true; }
+bool modulate_fits_cuda(const ModulateArgs& a) {
+  return fits_cuda_rows(a.x) && fits_cuda_table(a.scale, a.x, a.rows) && fits_cuda_table(a.shift, a.x, a.rows) &&
+         a.scale.stride(0) == a.shift.stride(0) && cuda_norm_modulate_allowed("rms_norm_modulate", a.x);
+}
+at::Tensor modulate_cuda(const ModulateArgs& a) {
+  at::Tensor out = at::empty_like(a.x);
+  gpu::NormModulateLaunch launch = cuda_rows(a.x, a.scale, a.rows);
+  launch.x = const_cast<void*>(a.x.const_data_ptr());  // written only with an update
+  launch.out = out.mutable_data_ptr();
+  launch.scale = a.scale.const_data_ptr<float>(), launch.shift = a.shift.const_data_ptr<float>();
+  launch.eps = static_cast<float>(a.eps);
+  launch_on(a.x, "rms_norm_modulate", cuda_plugin().table->norm_modulate, launch);
+  return out;
+}
 
 constexpr Variant<ModulateArgs, at::Tensor> kModulate[] = {
+    {"cuda", modulate_fits_cuda, modulate_cuda},
     {"avx512", modulate_avx512, modulate_rows<cpu::avx512::norm_modulate>},
     {"avx2", modulate_avx2, modulate_rows<cpu::avx2::norm_modulate>},
     {"reference", modulate_always, modulate_reference}};
@@ -89,10 +124,62 @@ bool gate_fits(const GateArgs& a) { return fits_rows(a.x) && a.y.is_contiguous()
 bool gate_avx512(const GateArgs& a) { return cpu_features().avx512 && gate_fits(a); }
 bool gate_avx2(const GateArgs& a) { return cpu_features().avx2 && gate_fits(a); }
 bool gate_always(const GateArgs&) { return true; }
+bool gate_fits_cuda(const GateArgs& a) {
+  return fits_cuda_rows(a.x) && a.y.device() == a.x.device() && a.y.is_contiguous() && is_aligned(a.y) &&
+         (!a.gate.defined() || fits_cuda_table(a.gate, a.x, a.rows)) && cuda_norm_modulate_allowed("add_gated", a.x);
+}
+bool gate_cuda(const GateArgs& a) {
+  gpu::NormModulateLaunch launch = cuda_rows(a.x, a.gate, a.rows);
+  launch.x = a.x.mutable_data_ptr();
+  launch.update = a.y.const_data_ptr();
+  launch.gate = a.gate.defined() ? a.gate.const_data_ptr<float>() : nullptr;
+  launch_on(a.x, "add_gated", cuda_plugin().table->norm_modulate, launch);
+  return true;
+}
 
-constexpr Variant<GateArgs, bool> kGate[] = {{"avx512", gate_avx512, gate_rows<cpu::avx512::add_gated>},
+constexpr Variant<GateArgs, bool> kGate[] = {{"cuda", gate_fits_cuda, gate_cuda},
+                                             {"avx512", gate_avx512, gate_rows<cpu::avx512::add_gated>},
                                              {"avx2", gate_avx2, gate_rows<cpu::avx2::add_gated>},
                                              {"reference", gate_always, gate_reference}};
+
+struct GatedNormArgs {
+  at::Tensor& x;
+  const at::Tensor &y, &gate, &scale, &shift;
+  const TokenRows& rows;
+  double eps;
+  GateArgs first() const { return {x, y, gate, rows}; }
+  ModulateArgs second() const { return {x, scale, shift, rows, eps}; }
+};
+bool gated_norm_fits_cuda(const GatedNormArgs& a) {
+  if (!fits_cuda_rows(a.x) || a.y.device() != a.x.device() || !a.y.is_contiguous() || !is_aligned(a.y)) return false;
+  for (const auto* table : {&a.gate, &a.scale, &a.shift})
+    if (table->defined() && (!fits_cuda_table(*table, a.x, a.rows) || table->stride(0) != a.scale.stride(0))) return false;
+  return cuda_norm_modulate_allowed("gated_norm_modulate", a.x);
+}
+at::Tensor gated_norm_cuda(const GatedNormArgs& a) {
+  at::Tensor out = at::empty_like(a.x);
+  gpu::NormModulateLaunch launch = cuda_rows(a.x, a.scale, a.rows);
+  launch.x = a.x.mutable_data_ptr(), launch.update = a.y.const_data_ptr(), launch.out = out.mutable_data_ptr();
+  launch.gate = a.gate.defined() ? a.gate.const_data_ptr<float>() : nullptr;
+  launch.scale = a.scale.const_data_ptr<float>(), launch.shift = a.shift.const_data_ptr<float>();
+  launch.eps = static_cast<float>(a.eps);
+  launch_on(a.x, "gated_norm_modulate", cuda_plugin().table->norm_modulate, launch);
+  return out;
+}
+// On a CPU a row stays in the cache between the two, and each is as fast as its own op.
+at::Tensor gated_norm_parts(const GatedNormArgs& a) {
+  dispatch<GateArgs, bool>("add_gated", kGate, a.first());
+  return dispatch<ModulateArgs, at::Tensor>("rms_norm_modulate", kModulate, a.second());
+}
+at::Tensor gated_norm_reference(const GatedNormArgs& a) {
+  gate_reference(a.first());
+  return modulate_reference(a.second());
+}
+bool gated_norm_always(const GatedNormArgs&) { return true; }
+
+constexpr Variant<GatedNormArgs, at::Tensor> kGatedNorm[] = {{"cuda", gated_norm_fits_cuda, gated_norm_cuda},
+                                                             {"parts", gated_norm_always, gated_norm_parts},
+                                                             {"reference", gated_norm_always, gated_norm_reference}};
 
 void check_table(const char* op, const at::Tensor& x, const at::Tensor& table, const TokenRows& rows) {
   LTXV_CHECK(table.dim() == 2 && table.size(1) == x.size(2) && table.scalar_type() == at::kFloat && table.stride(1) == 1, op,
@@ -118,6 +205,17 @@ void add_gated_(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, cons
   if (gate.defined()) check_table("add_gated", x, gate, rows);
   const GateArgs args{x, y, gate, rows};
   dispatch<GateArgs, bool>("add_gated", kGate, args);
+}
+
+at::Tensor gated_norm_modulate_(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, const at::Tensor& scale,
+                                const at::Tensor& shift, const TokenRows& rows, double eps) {
+  LTXV_CHECK(x.dim() == 3 && x.sizes() == y.sizes() && x.scalar_type() == y.scalar_type(),
+             "gated_norm_modulate: x and y [B,N,D] of one dtype expected, got ", x.sizes(), " and ", y.sizes());
+  if (gate.defined()) check_table("gated_norm_modulate", x, gate, rows);
+  check_table("gated_norm_modulate", x, scale, rows);
+  check_table("gated_norm_modulate", x, shift, rows);
+  const GatedNormArgs args{x, y, gate, scale, shift, rows, eps};
+  return dispatch<GatedNormArgs, at::Tensor>("gated_norm_modulate", kGatedNorm, args);
 }
 
 }  // namespace ltxv::ops

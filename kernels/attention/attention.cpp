@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "cuda_plugin.h"
 #include "registry.h"
 
 namespace ltxv::ops {
@@ -36,7 +37,46 @@ at::Tensor sdpa(const Args& a) {
 
 bool always(const Args&) { return true; }
 
-constexpr Variant<Args, at::Tensor> kVariants[] = {{"sdpa", always, sdpa}, {"reference", always, reference}};
+// What launchers.h asks for; `launcher` is nullptr where the plug-in lacks that kernel.
+using Launcher = int (*gpu::CudaKernelTable::*)(const gpu::AttentionLaunch*);
+
+bool fits_cuda(const Args& a, std::string_view variant, Launcher launcher) {
+  constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
+  const int64_t width = a.q.size(2) / a.head_count;
+  if (!a.q.is_cuda() || a.q.scalar_type() != at::kBFloat16 || (width != 64 && width != 128)) return false;
+  if (a.q.numel() == 0 || a.q.size(0) > kMostBlocks || a.head_count > kMostBlocks) return false;
+  if (a.q.size(1) > INT32_MAX || a.k.size(1) > INT32_MAX) return false;
+  for (const auto* x : {&a.q, &a.k, &a.v})
+    if (x->device() != a.q.device() || x->stride(2) != 1 || x->stride(1) % 8 || x->stride(0) % 8 || !is_aligned(*x)) return false;
+  return cuda_variant_allowed("attention", variant, a.q) && cuda_plugin().table->*launcher;
+}
+
+at::Tensor run_cuda(const Args& a, Launcher launcher) {
+  at::Tensor out = at::empty({a.q.size(0), a.q.size(1), a.q.size(2)}, a.q.options());
+  const auto i32 = [](int64_t n) { return static_cast<int32_t>(n); };
+  const int64_t width = a.q.size(2) / a.head_count;
+  launch_on<gpu::AttentionLaunch>(a.q, "attention", cuda_plugin().table->*launcher,
+                                  {.q = a.q.const_data_ptr(), .k = a.k.const_data_ptr(), .v = a.v.const_data_ptr(),
+                                   .out = out.mutable_data_ptr(), .batch = i32(a.q.size(0)), .heads = i32(a.head_count),
+                                   .head_dim = i32(width), .q_length = i32(a.q.size(1)), .k_length = i32(a.k.size(1)),
+                                   .q_batch_stride = a.q.stride(0), .q_row_stride = a.q.stride(1),
+                                   .k_batch_stride = a.k.stride(0), .k_row_stride = a.k.stride(1),
+                                   .v_batch_stride = a.v.stride(0), .v_row_stride = a.v.stride(1),
+                                   .out_batch_stride = out.stride(0), .out_row_stride = out.stride(1),
+                                   .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width)))});
+  return out;
+}
+
+constexpr Launcher kMma = &gpu::CudaKernelTable::attention_mma, kWgmma = &gpu::CudaKernelTable::attention_wgmma;
+bool fits_wgmma(const Args& a) { return fits_cuda(a, "cuda_wgmma", kWgmma) && cuda_arch(a.q) == 90; }
+at::Tensor wgmma(const Args& a) { return run_cuda(a, kWgmma); }
+bool fits_mma(const Args& a) { return fits_cuda(a, "cuda_mma", kMma); }
+at::Tensor mma(const Args& a) { return run_cuda(a, kMma); }
+
+constexpr Variant<Args, at::Tensor> kVariants[] = {{"cuda_wgmma", fits_wgmma, wgmma},
+                                                   {"cuda_mma", fits_mma, mma},
+                                                   {"sdpa", always, sdpa},
+                                                   {"reference", always, reference}};
 
 }  // namespace
 

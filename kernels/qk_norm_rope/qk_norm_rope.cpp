@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "cpu_rows.h"
+#include "cuda_plugin.h"
 #include "registry.h"
 
 namespace ltxv::ops {
@@ -47,7 +48,31 @@ bool fits_avx512(const Args& a) { return cpu_features().avx512 && fits(a); }
 bool fits_avx2(const Args& a) { return cpu_features().avx2 && fits(a); }
 bool always(const Args&) { return true; }
 
-constexpr Variant<Args, bool> kVariants[] = {{"avx512", fits_avx512, rows<cpu::avx512::norm_rope>},
+// Rows may lie apart, as the columns of a packed [B,N,3D] do.
+bool fits_cuda(const Args& a) {
+  const int64_t width = a.x.size(2);
+  if (!is_cuda_float(a.x) || width % 8 || width > 8192 || a.x.numel() == 0 || a.x.size(0) * a.x.size(1) > INT32_MAX) return false;
+  if (a.x.stride(2) != 1 || a.x.stride(1) % 8 || (a.x.size(0) > 1 && a.x.stride(0) != a.x.size(1) * a.x.stride(1))) return false;
+  if (a.weight.scalar_type() != a.x.scalar_type() || !a.weight.is_contiguous() || !is_aligned(a.x) || !is_aligned(a.weight)) return false;
+  for (const auto* table : {&a.weight, &a.cos, &a.sin})
+    if (table->defined() && (table->device() != a.x.device() || !is_aligned(*table))) return false;
+  return cuda_variant_allowed("qk_norm_rope", "cuda", a.x) && cuda_plugin().table->qk_norm_rope;
+}
+
+bool cuda(const Args& a) {
+  launch_on<gpu::QkNormRopeLaunch>(a.x, "qk_norm_rope", cuda_plugin().table->qk_norm_rope,
+                                   {.type = cuda_element(a.x), .count = 1, .x = {a.x.mutable_data_ptr()},
+                                    .weight = {a.weight.const_data_ptr()}, .row_stride = a.x.stride(1),
+                                    .rows = static_cast<int32_t>(a.x.size(0) * a.x.size(1)),
+                                    .tokens = static_cast<int32_t>(a.x.size(1)), .width = static_cast<int32_t>(a.x.size(2)),
+                                    .cos = a.cos.defined() ? a.cos.const_data_ptr<float>() : nullptr,
+                                    .sin = a.sin.defined() ? a.sin.const_data_ptr<float>() : nullptr,
+                                    .eps = static_cast<float>(a.eps)});
+  return true;
+}
+
+constexpr Variant<Args, bool> kVariants[] = {{"cuda", fits_cuda, cuda},
+                                             {"avx512", fits_avx512, rows<cpu::avx512::norm_rope>},
                                              {"avx2", fits_avx2, rows<cpu::avx2::norm_rope>},
                                              {"reference", always, reference}};
 

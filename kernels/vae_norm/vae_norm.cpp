@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "cuda_plugin.h"
 #include "registry.h"
 #include "vae_norm/vae_rows.h"
 
@@ -41,8 +42,28 @@ at::Tensor norm_plain(const NormArgs& a) {
 bool norm_avx512(const NormArgs& a) { return cpu_features().avx512 && fits_lanes(a.x); }
 bool norm_avx2(const NormArgs& a) { return cpu_features().avx2 && fits_lanes(a.x); }
 bool norm_always(const NormArgs&) { return true; }
+bool norm_fits_cuda(const NormArgs& a) {
+  const auto n = a.x.sizes();
+  if (!is_cuda_float(a.x) || n[1] % 8 || n[1] > 2048 || n[0] * n[2] > 65535 || !is_channels_last(a.x) || !is_aligned(a.x)) return false;
+  for (const auto* table : {&a.shift, &a.scale})
+    if (table->defined() && (table->device() != a.x.device() || !is_aligned(*table))) return false;
+  return cuda_variant_allowed("vae_norm", "cuda", a.x) && cuda_plugin().table->vae_norm;
+}
+at::Tensor norm_cuda(const NormArgs& a) {
+  const auto n = a.x.sizes();
+  at::Tensor out = cuda_volume(a.x, n[0], n[1], a.padding.front + n[2] + a.padding.back, n[3], n[4]);
+  const auto i32 = [](int64_t v) { return static_cast<int32_t>(v); };
+  launch_on<gpu::VaeNormLaunch>(a.x, "vae_norm", cuda_plugin().table->vae_norm,
+                                {.type = cuda_element(a.x), .x = a.x.const_data_ptr(), .out = out.mutable_data_ptr(),
+                                 .shift = a.shift.defined() ? a.shift.const_data_ptr<float>() : nullptr,
+                                 .scale = a.scale.defined() ? a.scale.const_data_ptr<float>() : nullptr, .batch = i32(n[0]),
+                                 .frames = i32(n[2]), .channels = i32(n[1]), .positions = n[3] * n[4], .front = i32(a.padding.front),
+                                 .back = i32(a.padding.back), .eps = static_cast<float>(kEps)});
+  return out;
+}
 
-constexpr Variant<NormArgs, at::Tensor> kNorm[] = {{"avx512", norm_avx512, norm_rows<cpu::avx512::vae_norm>},
+constexpr Variant<NormArgs, at::Tensor> kNorm[] = {{"cuda", norm_fits_cuda, norm_cuda},
+                                                   {"avx512", norm_avx512, norm_rows<cpu::avx512::vae_norm>},
                                                    {"avx2", norm_avx2, norm_rows<cpu::avx2::vae_norm>},
                                                    {"reference", norm_always, norm_plain}};
 
@@ -79,8 +100,34 @@ bool unfold_fits(const UnfoldArgs& a) {
 bool unfold_avx512(const UnfoldArgs& a) { return cpu_features().avx512 && unfold_fits(a); }
 bool unfold_avx2(const UnfoldArgs& a) { return cpu_features().avx2 && unfold_fits(a); }
 bool unfold_always(const UnfoldArgs&) { return true; }
+bool unfold_fits_cuda(const UnfoldArgs& a) {
+  const int64_t positions = a.positions(), channels = a.y.size(1) / positions;
+  if (!is_cuda_float(a.y) || channels % 8 || a.y.size(1) > 8192 || !is_channels_last(a.y) || !is_aligned(a.y)) return false;
+  if (positions != 1 && positions != 2 && positions != 4 && positions != 8) return false;
+  if (a.residual.defined() && (a.residual.device() != a.y.device() || a.residual.scalar_type() != a.y.scalar_type() ||
+                               a.residual.size(1) / positions % 8 || !is_channels_last(a.residual) || !is_aligned(a.residual))) {
+    return false;
+  }
+  return cuda_variant_allowed("depth_to_space", "cuda", a.y) && cuda_plugin().table->depth_to_space;
+}
+at::Tensor unfold_cuda(const UnfoldArgs& a) {
+  const auto n = a.y.sizes();
+  const auto& s = a.stride;
+  const auto i32 = [](int64_t v) { return static_cast<int32_t>(v); };
+  const bool add = a.residual.defined();
+  at::Tensor out = cuda_volume(a.y, n[0], n[1] / a.positions(), n[2] * s[0] - a.dropped(), n[3] * s[1], n[4] * s[2]);
+  launch_on<gpu::DepthToSpaceLaunch>(a.y, "depth_to_space", cuda_plugin().table->depth_to_space,
+                                     {.type = cuda_element(a.y), .y = a.y.const_data_ptr(),
+                                      .residual = add ? a.residual.const_data_ptr() : nullptr, .out = out.mutable_data_ptr(),
+                                      .batch = i32(n[0]), .frames = i32(n[2]), .height = i32(n[3]), .width = i32(n[4]),
+                                      .channels = i32(n[1] / a.positions()),
+                                      .residual_channels = add ? i32(a.residual.size(1) / a.positions()) : 0, .st = i32(s[0]),
+                                      .sh = i32(s[1]), .sw = i32(s[2]), .dropped = i32(a.dropped())});
+  return out;
+}
 
-constexpr Variant<UnfoldArgs, at::Tensor> kUnfold[] = {{"avx512", unfold_avx512, unfold_rows<cpu::avx512::depth_to_space>},
+constexpr Variant<UnfoldArgs, at::Tensor> kUnfold[] = {{"cuda", unfold_fits_cuda, unfold_cuda},
+                                                       {"avx512", unfold_avx512, unfold_rows<cpu::avx512::depth_to_space>},
                                                        {"avx2", unfold_avx2, unfold_rows<cpu::avx2::depth_to_space>},
                                                        {"reference", unfold_always, unfold_plain}};
 

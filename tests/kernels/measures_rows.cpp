@@ -7,6 +7,7 @@
 #include "attention/attention.h"
 #include "base/error.h"
 #include "gelu/gelu.h"
+#include "guided_step/guided_step.h"
 #include "kernels/measures.h"
 #include "qk_norm_rope/qk_norm_rope.h"
 
@@ -72,6 +73,47 @@ double add_gated_error(const Case& c, at::ScalarType dtype) {
   return std::max(largest(x, gated), largest(plain, summed));
 }
 
+double gated_norm_modulate_error(const Case& c, at::ScalarType dtype) {
+  Draw draw;
+  double error = 0;
+  for (const bool gated : {true, false}) {
+    auto x = draw({c.batch, c.tokens, c.width}, dtype);
+    const auto y = draw({c.batch, c.tokens, c.width}, dtype);
+    const Tables t(draw, c);
+    const auto sum = f64(x) + (gated ? f64(y) * f64(t.of(t.second)) : f64(y));
+    const auto out = ops::gated_norm_modulate_(x, y, gated ? t.second : at::Tensor(), t.first, t.second, t.rows, 1e-6);
+    // The norm is of the sum as it was stored.
+    const auto expected = normed(f64(x), 1e-6) * (f64(t.of(t.first)) + 1) + f64(t.of(t.second));
+    error = std::max({error, largest(x, sum), largest(out, expected)});
+  }
+  return error;
+}
+
+// Guidance and step written out, as LTX-Video's pipeline and scheduler have them.
+double guided_step_error(const Case& c, at::ScalarType dtype) {
+  Draw draw;
+  const std::vector<int64_t> shape = {1, c.batch * c.tokens, c.width};
+  double error = 0;
+  for (const bool rescaled : {false, true}) {
+    if (rescaled && shape[1] * shape[2] < 8) continue;  // the deviation of a few values is mostly chance
+    const auto p = draw(shape, dtype), n = draw(shape, dtype), q = draw(shape, dtype), steps = draw({shape[1]});
+    auto tokens = draw(shape);
+    const auto dp = f64(p), dn = f64(n);
+    const auto base = dn * ((dp * dn).sum() / ((dn * dn).sum() + 1e-8));
+    auto v = base + 3.0 * (dp - base);
+    if (rescaled) v = v * (0.75 * dp.std() / v.std() + 0.25);
+    v = v + 2.0 * (dp - f64(q));
+    if (rescaled) v = v * (0.5 * dp.std() / v.std() + 0.5);
+    const auto step = c.per_token ? f64(steps).unsqueeze(-1) : at::full({1, 1}, -0.125, at::kDouble);
+    const auto expected = f64(tokens) + step * v;
+    ops::guided_step_({.tokens = tokens, .positive = p, .negative = n, .perturbed = q, .scale = 3, .cfg_rescale = rescaled ? 0.75 : 0,
+                       .stg_scale = 2, .stg_rescale = rescaled ? 0.5 : 1, .cfg_star = true, .step = -0.125,
+                       .token_step = c.per_token ? steps : at::Tensor()});
+    error = std::max(error, largest(tokens, expected));
+  }
+  return error;
+}
+
 // Pairs of channels and two heads need an even width.
 Case even(Case c) { return c.width += c.width % 2, c; }
 
@@ -126,6 +168,8 @@ double gelu_tanh_error(const Case& c, at::ScalarType dtype) {
 Errors row_op_errors(std::string_view op) {
   const auto measure = op == "rms_norm_modulate" ? rms_norm_modulate_error
                        : op == "add_gated"       ? add_gated_error
+                       : op == "gated_norm_modulate" ? gated_norm_modulate_error
+                       : op == "guided_step"     ? guided_step_error
                        : op == "qk_norm_rope"    ? qk_norm_rope_error
                        : op == "gelu_tanh"       ? gelu_tanh_error
                                                  : attention_error;
@@ -141,6 +185,8 @@ const std::map<std::string_view, Measure>& measures() {
   static const std::map<std::string_view, Measure> table = {
       {"rms_norm_modulate", [] { return row_op_errors("rms_norm_modulate"); }},
       {"add_gated", [] { return row_op_errors("add_gated"); }},
+      {"gated_norm_modulate", [] { return row_op_errors("gated_norm_modulate"); }},
+      {"guided_step", [] { return row_op_errors("guided_step"); }},
       {"qk_norm_rope", [] { return row_op_errors("qk_norm_rope"); }},
       {"attention", [] { return row_op_errors("attention"); }},
       {"gelu_tanh", [] { return row_op_errors("gelu_tanh"); }},

@@ -37,7 +37,7 @@ class EmulatedThread {
   }
   template <class T>
   T load_shared(uint32_t offset) {
-    T v;
+    T v{};
     check(machine_.shared_->read(offset, sizeof v, thread_ / 32, thread_, machine_.now(thread_), &v));
     return v;
   }
