@@ -101,6 +101,21 @@ int32_t Machine::pick() {
   return thread;
 }
 
+// Runs a thread until it waits, ends or fails. Nothing of this frame is used after the jump back.
+void Machine::resume(int32_t thread) {
+  Fiber& fiber = *fibers_[static_cast<size_t>(thread)];
+  if (_setjmp(fiber.scheduler) != 0) return;
+  if (fiber.started) _longjmp(fiber.point, 1);
+  fiber.started = true;
+  starting() = {this, thread};
+  getcontext(&fiber.start);
+  fiber.start.uc_stack.ss_sp = fiber.stack.get();
+  fiber.start.uc_stack.ss_size = kStackBytes;
+  fiber.start.uc_link = nullptr;
+  makecontext(&fiber.start, &Machine::enter, 0);
+  swapcontext(&fiber.back, &fiber.start);
+}
+
 void Machine::run_block(int32_t threads, uint32_t shared_bytes, const Body& body) {
   const auto count = static_cast<size_t>(threads);
   shared_ = std::make_unique<SharedMemory>(shared_bytes);
@@ -119,20 +134,7 @@ void Machine::run_block(int32_t threads, uint32_t shared_bytes, const Body& body
   const auto warps = static_cast<int32_t>(count / 32);
   favourite_ = std::uniform_int_distribution<int32_t>(-1, warps - 1)(random_);
   body_ = &body;
-  while (error_.empty() && !ready_.empty()) {
-    const int32_t thread = pick();
-    Fiber& fiber = *fibers_[static_cast<size_t>(thread)];
-    if (_setjmp(fiber.scheduler) != 0) continue;
-    if (fiber.started) _longjmp(fiber.point, 1);
-    fiber.started = true;
-    starting() = {this, thread};
-    getcontext(&fiber.start);
-    fiber.start.uc_stack.ss_sp = fiber.stack.get();
-    fiber.start.uc_stack.ss_size = kStackBytes;
-    fiber.start.uc_link = nullptr;
-    makecontext(&fiber.start, &Machine::enter, 0);
-    swapcontext(&fiber.back, &fiber.start);
-  }
+  while (error_.empty() && !ready_.empty()) resume(pick());
   if (error_.empty() && done_ != threads) note("hangs: " + std::to_string(threads - done_) + " threads wait for others that never come");
 }
 

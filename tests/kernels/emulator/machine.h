@@ -69,6 +69,7 @@ class Machine {
   enum class State { ready, at_warp, at_block, done };
 
   void run_block(int32_t threads, uint32_t shared_bytes, const Body& body);
+  __attribute__((noinline)) void resume(int32_t thread);
   void wait_for(int32_t thread, State why);
   void release_warp(int32_t warp);
   void release_block();
