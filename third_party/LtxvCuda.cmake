@@ -22,7 +22,7 @@ if(NOT LTXV_CUDA STREQUAL "OFF")
     endif()
     get_filename_component(_ltxv_nvcc_real "${LTXV_NVCC}" REALPATH)
     get_filename_component(LTXV_CUDA_ROOT "${_ltxv_nvcc_real}/../.." ABSOLUTE)
-    find_library(LTXV_CUDART cudart HINTS ${LTXV_CUDA_ROOT}/lib64 ${LTXV_CUDA_ROOT}/lib NO_DEFAULT_PATH)
+    find_library(LTXV_CUDART cudart HINTS ${LTXV_CUDA_ROOT}/lib64 ${LTXV_CUDA_ROOT}/lib)
     mark_as_advanced(LTXV_CUDART)
     if(NOT LTXV_CUDART)
       set(_ltxv_cuda_missing "no libcudart.so beside ${LTXV_NVCC}")
@@ -39,6 +39,10 @@ if(NOT LTXV_CUDA STREQUAL "OFF")
   else()
     message(STATUS "libltxv: no CUDA kernels (${_ltxv_cuda_missing})")
   endif()
+endif()
+
+if(NOT LTXV_CUDA_ENABLED)
+  file(REMOVE ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/libltxv_cuda.so)  # of an earlier configuration: it would be found and opened
 endif()
 
 # ltxv_cuda_unit(name OPS op... VARIANT variant SOURCE file.cu ARCHS 80 90 ... [PTX 80] [FLAGS ...]): one .cu as one object of the

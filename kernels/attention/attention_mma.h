@@ -100,15 +100,11 @@ struct AttentionMma {
         LTXV_UNROLL
         for (int32_t n = 0; n < Shape::kKeyTiles; ++n)
           LTXV_UNROLL
-          for (int32_t i = 0; i < 2; ++i) {
-            const float s = scores[m][n][half * 2 + i];
-            largest = s > largest ? s : largest;
-          }
+          for (int32_t i = 0; i < 2; ++i)
+            largest = context.maximum(largest, scores[m][n][half * 2 + i]);
         LTXV_UNROLL
-        for (int32_t mask = 1; mask <= 2; mask *= 2) {  // the four lanes of a row
-          const float other = context.shuffle_xor(largest, mask);
-          largest = other > largest ? other : largest;
-        }
+        for (int32_t mask = 1; mask <= 2; mask *= 2)  // the four lanes of a row
+          largest = context.maximum(largest, context.shuffle_xor(largest, mask));
         const float correction = context.exp2((row_max[row] - largest) * c);  // first tile: 2^-inf = 0
         row_max[row] = largest;
         const float offset = largest * c;

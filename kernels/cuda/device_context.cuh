@@ -71,6 +71,8 @@ struct DeviceContext {
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
 
+  /// One FMNMX; a comparison and a choice, which say the same, are two instructions.
+  __device__ __forceinline__ float maximum(float a, float b) const { return fmaxf(a, b); }
   __device__ __forceinline__ float exp2(float x) const {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -24,7 +24,7 @@ const char* error_text(int error) { return cudaGetErrorString(static_cast<cudaEr
 
 // The last row only keeps the array from being empty.
 constexpr CudaKernelInfo kKernels[] = {
-#include "kernel_list.inc"
+#include <kernel_list.inc>  // generated: third_party/cuda_list.cmake
     {}};
 
 constexpr CudaKernelTable kTable = {

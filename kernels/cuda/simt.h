@@ -10,7 +10,7 @@
 //   sync() sync_warp() shuffle_xor(v, mask)          whole block; the warp
 //   load_matrices(r, offset) load_matrices_transposed(r, offset)   ldmatrix.x4, one row address a lane
 //   multiply(d, a, b0, b1)                           mma.m16n8k16, bf16 in, f32 added up
-//   exp2(x) reciprocal(x) reciprocal_sqrt(x) pack_bf16(low, high) pack_e4m3(a, b, c, d)
+//   maximum(a, b) of numbers (a NaN loses) exp2(x) reciprocal(x) reciprocal_sqrt(x) pack_bf16(low, high) pack_e4m3(a, b, c, d)
 #include <cstdint>
 
 #ifdef __CUDACC__

@@ -78,6 +78,7 @@ class EmulatedThread {
     std::memcpy(d, s.sums, sizeof s.sums);
   }
 
+  float maximum(float a, float b) { return std::fmax(a, b); }
   float exp2(float x) { return std::exp2(x); }
   float reciprocal(float x) { return 1.0f / x; }
   float reciprocal_sqrt(float x) { return 1.0f / std::sqrt(x); }
