@@ -5,7 +5,7 @@
 namespace ltxv::ops::gpu {
 
 int launch_attention_mma(const AttentionLaunch* launch);    // attention/attention_mma.cu
-int launch_attention_wgmma(const AttentionLaunch* launch);  // attention/attention_wgmma.cu
+int launch_attention_wgmma(const AttentionLaunch* launch);  // attention/sm90/attention_wgmma.cu
 int launch_qk_norm_rope(const QkNormRopeLaunch* launch);    // qk_norm_rope/qk_norm_rope.cu
 int launch_norm_modulate(const NormModulateLaunch* launch);  // adaln/norm_modulate.cu
 int launch_vae_norm(const VaeNormLaunch* launch);            // vae_norm/vae_norm.cu

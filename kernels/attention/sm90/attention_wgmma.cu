@@ -1,18 +1,72 @@
+#include <cuda_runtime.h>
+
 #include "attention/sm90/machine.cuh"
+#include "attention/sm90/tensor_map.h"
+#include "cuda/units.h"
 
-namespace ltxv::ops::gpu::sm90 {
-namespace {
+namespace ltxv::ops::gpu {
+namespace sm90 {
 
+// Maps in the kernel's parameters: the copy engine reads them there, and a captured graph keeps them.
 template <class Plan>
 __global__ void __launch_bounds__(Plan::kThreads, 1)
-    attention_kernel(const __grid_constant__ TensorMaps maps, const __grid_constant__ Problem problem) {
+    attention_wgmma(const __grid_constant__ TensorMaps maps, const __grid_constant__ Problem problem) {
   extern __shared__ uint8_t shared[];
   DeviceMachine machine(maps, shared, Plan::kBarrierOffset);
   attend<Plan>(machine, problem);
 }
 
-template __global__ void attention_kernel<Plan<64>>(const __grid_constant__ TensorMaps, const __grid_constant__ Problem);
-template __global__ void attention_kernel<Plan<128>>(const __grid_constant__ TensorMaps, const __grid_constant__ Problem);
+// The driver's encoder without linking the driver: a machine without one loads this library too.
+static PFN_cuTensorMapEncodeTiled_v12000 encoder() {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result);
+  return error == cudaSuccess && result == cudaDriverEntryPointSuccess
+             ? reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found)
+             : nullptr;
+}
 
-}  // namespace
-}  // namespace ltxv::ops::gpu::sm90
+static cudaError_t encode(CUtensorMap& out, const TensorLayout& layout, int box_rows, int box_chunks) {
+  static const auto encode_tiled = encoder();
+  if (encode_tiled == nullptr) return cudaErrorCallRequiresNewerDriver;
+  if (!copyable(layout, reinterpret_cast<uintptr_t>(layout.data))) return cudaErrorInvalidValue;
+  const TensorMap map = tensor_map(layout, box_rows, box_chunks);
+  constexpr cuuint32_t kEveryElement[4] = {1, 1, 1, 1};
+  const CUresult result = encode_tiled(
+      &out, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<void*>(map.data), map.sizes, map.strides, map.box, kEveryElement,
+      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);  // zeros outside
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+template <class Plan>
+static cudaError_t start(const AttentionLaunch& a) {
+  const int64_t columns = int64_t{a.heads} * a.head_dim;
+  TensorMaps maps;
+  const cudaError_t encoded[] = {
+      encode(maps.query, {a.q, a.batch, a.q_length, columns, a.q_batch_stride, a.q_row_stride}, Plan::kQueryRows, Plan::kChunks),
+      encode(maps.key, {a.k, a.batch, a.k_length, columns, a.k_batch_stride, a.k_row_stride}, Plan::kKeyRows, Plan::kChunks),
+      encode(maps.value, {a.v, a.batch, a.k_length, columns, a.v_batch_stride, a.v_row_stride}, Plan::kKeyRows, Plan::kChunks),
+      encode(maps.output, {a.out, a.batch, a.q_length, columns, a.out_batch_stride, a.out_row_stride}, kGroupRows, 1)};
+  for (const cudaError_t error : encoded)
+    if (error != cudaSuccess) return error;
+  const cudaError_t error =
+      cudaFuncSetAttribute(attention_wgmma<Plan>, cudaFuncAttributeMaxDynamicSharedMemorySize, Plan::kLaunchBytes);
+  if (error != cudaSuccess) return error;
+  const dim3 blocks(static_cast<unsigned>(ceil_div(a.q_length, Plan::kQueryRows)), static_cast<unsigned>(a.heads),
+                    static_cast<unsigned>(a.batch));
+  const Problem problem{a.q_length, a.k_length, a.k_lengths, a.scale * kLog2E};
+  attention_wgmma<Plan><<<blocks, Plan::kThreads, Plan::kLaunchBytes, static_cast<cudaStream_t>(a.stream)>>>(maps, problem);
+  return cudaGetLastError();
+}
+
+}  // namespace sm90
+
+int launch_attention_wgmma(const AttentionLaunch* launch) {
+  if (!(launch->scale > 0)) return cudaErrorInvalidValue;  // the running maximum is one of unscaled scores
+  if (launch->head_dim == 64) return sm90::start<sm90::Plan<64>>(*launch);
+  if (launch->head_dim == 128) return sm90::start<sm90::Plan<128>>(*launch);
+  return cudaErrorInvalidValue;
+}
+
+}  // namespace ltxv::ops::gpu

@@ -16,17 +16,19 @@ struct Problem {
   float scale_log2;            ///< the scores' factor times log2(e): softmax is computed with powers of two
 };
 
+inline constexpr float kLog2E = 1.44269504088896341f;
+
 enum class Operand { query, key, value, output };
 
 template <class Plan, class Machine>
-LTXV_DEVICE void load_tile(Machine& m, Operand operand, int offset, int barrier, int bytes, int row) {
+LTXV_HD void load_tile(Machine& m, Operand operand, int offset, int barrier, int bytes, int row) {
   m.expect_bytes(barrier, bytes);
   m.load(operand, offset, barrier, row, m.head() * Plan::kChunks, m.batch());
 }
 
 /// The producer, one thread: waits for a free stage, asks for its bytes, goes on.
 template <class Plan, class Machine>
-LTXV_DEVICE void produce(Machine& m, int tiles) {
+LTXV_HD void produce(Machine& m, int tiles) {
   Ring<Plan::kStages> keys, values;
   const auto load_keys = [&](int tile) {
     m.wait(Plan::key_empty(keys.stage), keys.phase ^ 1);  // a fresh barrier counts as freed
@@ -50,7 +52,7 @@ LTXV_DEVICE void produce(Machine& m, int tiles) {
 
 /// scores = queries of this warpgroup times the keys of one stage, unscaled.
 template <class Plan, class Machine>
-LTXV_DEVICE void multiply_keys(Machine& m, float (&scores)[Plan::kScores], int stage) {
+LTXV_HD void multiply_keys(Machine& m, float (&scores)[Plan::kScores], int stage) {
   const uint64_t q = row_operand(m.address(Plan::kQueryOffset + m.consumer() * kGroupRows * kRowBytes));
   const uint64_t k = row_operand(m.address(Plan::key_offset(stage)));
   m.wgmma_fence();
@@ -63,7 +65,7 @@ LTXV_DEVICE void multiply_keys(Machine& m, float (&scores)[Plan::kScores], int s
 
 /// output += weights times the values of one stage.
 template <class Plan, class Machine>
-LTXV_DEVICE void multiply_values(Machine& m, float (&output)[Plan::kOutputs], uint32_t (&weights)[Plan::kWeights],
+LTXV_HD void multiply_values(Machine& m, float (&output)[Plan::kOutputs], uint32_t (&weights)[Plan::kWeights],
                                  int stage) {
   const uint64_t v = column_operand(m.address(Plan::value_offset(stage)), Plan::kKeyRows);
   m.wgmma_fence();
@@ -75,7 +77,7 @@ LTXV_DEVICE void multiply_values(Machine& m, float (&output)[Plan::kOutputs], ui
 
 /// Each warp says for itself that it is done: the end of a wgmma is known to the warp that waited for it only.
 template <class Machine>
-LTXV_DEVICE void release(Machine& m, int barrier) {
+LTXV_HD void release(Machine& m, int barrier) {
   m.warp_sync();
   if (m.lane() == 0) m.arrive(barrier);
 }
@@ -83,7 +85,7 @@ LTXV_DEVICE void release(Machine& m, int barrier) {
 /// Values of keys that do not count may be anything, NaN too, and zero times NaN is NaN: overwrite them. Values past the
 /// end of the tensor need no such care, the copy fills them with zeros.
 template <class Plan, class Machine>
-LTXV_DEVICE void clear_values(Machine& m, int stage, int first_row) {
+LTXV_HD void clear_values(Machine& m, int stage, int first_row) {
   const int thread = m.consumer() * kGroupThreads + m.group_thread();
   constexpr int kPieces = kRowBytes / 16, kConsumerThreads = Plan::kConsumers * kGroupThreads;
   for (int piece = thread; piece < (Plan::kKeyRows - first_row) * kPieces; piece += kConsumerThreads)
@@ -96,7 +98,7 @@ LTXV_DEVICE void clear_values(Machine& m, int stage, int first_row) {
 /// Writes the 64 rows of this warpgroup over its queries, which nobody needs any more, and lets the copy engine store
 /// them; it leaves out the rows past the end.
 template <class Plan, class Machine>
-LTXV_DEVICE void store_output(Machine& m, const float (&output)[Plan::kOutputs], const float (&factor)[2],
+LTXV_HD void store_output(Machine& m, const float (&output)[Plan::kOutputs], const float (&factor)[2],
                               int q_length) {
   const int first_row = m.consumer() * kGroupRows;
   m.named_sync(Plan::group_barrier(m.consumer()), kGroupThreads);  // all four warps have multiplied their last keys
@@ -122,7 +124,7 @@ LTXV_DEVICE void store_output(Machine& m, const float (&output)[Plan::kOutputs],
 
 /// A consumer: 64 rows of queries against all keys.
 template <class Plan, class Machine>
-LTXV_DEVICE void consume(Machine& m, const Problem& problem, int key_length, int tiles) {
+LTXV_HD void consume(Machine& m, const Problem& problem, int key_length, int tiles) {
   float output[Plan::kOutputs] = {};
   Softmax state;
   if (tiles > 0) {
@@ -159,7 +161,7 @@ LTXV_DEVICE void consume(Machine& m, const Problem& problem, int key_length, int
 
 /// Sets up the barriers and sends each warpgroup to its work.
 template <class Plan, class Machine>
-LTXV_DEVICE void attend(Machine& m, const Problem& problem) {
+LTXV_HD void attend(Machine& m, const Problem& problem) {
   if (m.thread() == 0) {
     m.prefetch_maps();
     m.init_barrier(Plan::query_full(), 1);

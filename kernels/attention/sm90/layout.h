@@ -3,13 +3,12 @@
 // is constexpr and tested exhaustively on the host (tests/kernels/sm90/layout_test.cpp).
 #include <cstdint>
 
-#include "attention/sm90/host_device.h"
+#include "cuda/simt.h"
 
 namespace ltxv::ops::gpu::sm90 {
 
-inline constexpr int kWarpThreads = 32;
 inline constexpr int kGroupWarps = 4;                              // wgmma is issued by four warps together
-inline constexpr int kGroupThreads = kGroupWarps * kWarpThreads;
+inline constexpr int kGroupThreads = kGroupWarps * kWarpSize;
 inline constexpr int kGroupRows = 64;                              // rows of one wgmma
 inline constexpr int kStepDepth = 16;                              // the K of one bf16 wgmma
 inline constexpr int kElementBytes = 2;                            // bf16
@@ -31,7 +30,7 @@ struct Element {
   int row, column;
 };
 LTXV_HD constexpr int accumulator_row(int thread, int index) {
-  return thread / kWarpThreads * 16 + thread % kWarpThreads / 4 + index / 2 % 2 * 8;
+  return thread / kWarpSize * 16 + thread % kWarpSize / 4 + index / 2 % 2 * 8;
 }
 LTXV_HD constexpr int accumulator_column(int thread, int index) { return index / 4 * 8 + thread % 4 * 2 + index % 2; }
 LTXV_HD constexpr Element accumulator_element(int thread, int index) {
@@ -44,7 +43,7 @@ LTXV_HD constexpr int accumulator_half(int index) { return index / 2 % 2; }
 /// One element of a wgmma A operand m64k16 held in registers: four 32-bit registers of two bf16 each; index = 2 *
 /// register + (0 low half, 1 high half). Source: the same section, matrix A for .bf16.
 LTXV_HD constexpr Element operand_element(int thread, int index) {
-  return {thread / kWarpThreads * 16 + thread % kWarpThreads / 4 + index / 2 % 2 * 8,
+  return {thread / kWarpSize * 16 + thread % kWarpSize / 4 + index / 2 % 2 * 8,
           index / 4 * 8 + thread % 4 * 2 + index % 2};
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // The body's processor on the GPU: one PTX instruction behind each name. Needs sm_90a.
 #include <cuda.h>
+#include <cudaTypedefs.h>
 #include <cuda_bf16.h>
 
 #include "attention/sm90/body.h"
@@ -25,7 +26,7 @@ class DeviceMachine {
 
   // Who and where.
   __device__ int thread() const { return static_cast<int>(threadIdx.x); }
-  __device__ int lane() const { return thread() % kWarpThreads; }
+  __device__ int lane() const { return thread() % kWarpSize; }
   __device__ int group_thread() const { return thread() % kGroupThreads; }
   __device__ bool is_producer() const { return group_ == 0; }
   __device__ int consumer() const { return group_ - 1; }

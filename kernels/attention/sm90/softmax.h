@@ -14,7 +14,7 @@ struct Softmax {
 
 /// Scores of the keys from `valid` on become minus infinity. A tile has at least one key that counts.
 template <class Machine, int kCount>
-LTXV_DEVICE void hide_missing_keys(Machine& m, float (&scores)[kCount], int valid) {
+LTXV_HD void hide_missing_keys(Machine& m, float (&scores)[kCount], int valid) {
   LTXV_UNROLL
   for (int i = 0; i < kCount; ++i)
     if (accumulator_column(m.group_thread(), i) >= valid) scores[i] = kMinusInfinity;
@@ -23,7 +23,7 @@ LTXV_DEVICE void hide_missing_keys(Machine& m, float (&scores)[kCount], int vali
 /// Turns a tile of scores into weights, and says by which factor what came before has to shrink.
 /// weight = 2^(scale_log2 * (score - largest)), one multiply-add and one exponential an element.
 template <class Machine, int kCount>
-LTXV_DEVICE void advance_softmax(Machine& m, Softmax& state, float (&scores)[kCount], float scale_log2,
+LTXV_HD void advance_softmax(Machine& m, Softmax& state, float (&scores)[kCount], float scale_log2,
                                  float (&correction)[2]) {
   static_assert(kCount % 4 == 0);
   float largest[2] = {state.largest[0], state.largest[1]};
@@ -51,7 +51,7 @@ LTXV_DEVICE void advance_softmax(Machine& m, Softmax& state, float (&scores)[kCo
 }
 
 template <int kCount>
-LTXV_DEVICE void rescale(float (&output)[kCount], const float (&correction)[2]) {
+LTXV_HD void rescale(float (&output)[kCount], const float (&correction)[2]) {
   LTXV_UNROLL
   for (int i = 0; i < kCount; ++i) output[i] *= correction[accumulator_half(i)];
 }
@@ -59,14 +59,14 @@ LTXV_DEVICE void rescale(float (&output)[kCount], const float (&correction)[2]) 
 /// Weights as the left operand of the next product: the registers of an accumulator, rounded to bf16 in pairs, are the
 /// registers of an operand (layout_test proves it).
 template <class Machine, int kCount>
-LTXV_DEVICE void pack_weights(Machine& m, uint32_t (&weights)[kCount / 2], const float (&scores)[kCount]) {
+LTXV_HD void pack_weights(Machine& m, uint32_t (&weights)[kCount / 2], const float (&scores)[kCount]) {
   LTXV_UNROLL
   for (int i = 0; i < kCount / 2; ++i) weights[i] = m.pack(scores[2 * i], scores[2 * i + 1]);
 }
 
 /// 1 / sum of weights of each row; 0 where there are no keys, so that the output is zero there.
 template <class Machine>
-LTXV_DEVICE void finish_softmax(Machine& m, const Softmax& state, bool any_keys, float (&factor)[2]) {
+LTXV_HD void finish_softmax(Machine& m, const Softmax& state, bool any_keys, float (&factor)[2]) {
   LTXV_UNROLL
   for (int half = 0; half < 2; ++half) {
     const float sum = m.quad_sum(state.sum[half]);

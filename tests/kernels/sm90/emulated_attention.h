@@ -52,7 +52,7 @@ void run_blocks(const AttentionCase& c, AttentionData& data, const RunOptions& o
                 {ops::gpu::sm90::Operand::value, tensor_map(data.v.layout(), Plan::kKeyRows, Plan::kChunks)},
                 {ops::gpu::sm90::Operand::output, tensor_map(data.out.layout(), ops::gpu::sm90::kGroupRows, 1)}};
   setup.shared_bytes = Plan::kSharedBytes;
-  setup.warps = Plan::kThreads / ops::gpu::sm90::kWarpThreads;
+  setup.warps = Plan::kThreads / ops::gpu::kWarpSize;
   setup.order = options.order, setup.detail = options.detail, setup.pass_chance = options.pass_chance;
   setup.seed = options.seed;
   const ops::gpu::sm90::Problem problem{c.q_length, c.k_length, c.key_lengths.empty() ? nullptr : c.key_lengths.data(),

@@ -16,7 +16,7 @@ class EmulatedMachine {
       : block_(block), thread_(thread), block_threads_(block_threads), place_(place) {}
 
   int thread() const { return thread_; }
-  int lane() const { return thread_ % ops::gpu::sm90::kWarpThreads; }
+  int lane() const { return thread_ % ops::gpu::kWarpSize; }
   int group_thread() const { return thread_ % ops::gpu::sm90::kGroupThreads; }
   bool is_producer() const { return thread_ < ops::gpu::sm90::kGroupThreads; }
   int consumer() const { return thread_ / ops::gpu::sm90::kGroupThreads - 1; }

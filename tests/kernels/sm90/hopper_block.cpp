@@ -7,7 +7,7 @@
 namespace ltxv::test {
 namespace {
 
-using ops::gpu::sm90::kRowBytes, ops::gpu::sm90::kWarpThreads, ops::gpu::sm90::Operand;
+using ops::gpu::sm90::kRowBytes, ops::gpu::kWarpSize, ops::gpu::sm90::Operand;
 
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
@@ -36,13 +36,13 @@ HopperBlock::HopperBlock(const Setup& setup) : setup_(setup), fibers_(setup.seed
     warp.fenced.assign(lanes(), false);
   }
   warp_syncs_.resize(setup.warps);
-  quads_.resize(setup.warps * kWarpThreads / 4);
+  quads_.resize(setup.warps * kWarpSize / 4);
 }
 
 void HopperBlock::run(const std::function<void(int)>& body) {
   for (int warp = 0; warp < setup_.warps; ++warp)
     for (int lane = 0; lane < lanes(); ++lane)
-      fibers_.add([this, &body, thread = warp * kWarpThreads + lane] {
+      fibers_.add([this, &body, thread = warp * kWarpSize + lane] {
         body(thread);
         if (stores_pending_[thread] != 0) fail("thread ", thread, " ends while the copy engine still reads for it");
       }, warp);

@@ -8,6 +8,7 @@
 
 #include "attention/sm90/body.h"
 #include "attention/sm90/tensor_map.h"
+#include "cuda/numbers.h"
 #include "kernels/sm90/fibers.h"
 
 namespace ltxv::test {
@@ -26,8 +27,8 @@ uint32_t mn_major_address(const DecodedDescriptor& d, int index, int k);
 /// The 128-byte swizzle as a permutation of addresses: bits 4-6 are XORed with bits 7-9.
 constexpr uint32_t swizzle_address(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
-float from_bf16(uint16_t bits);
-uint16_t to_bf16(float value);  // round to nearest, ties to even
+inline float from_bf16(uint16_t bits) { return ops::gpu::bf16_low(bits); }
+inline uint16_t to_bf16(float value) { return static_cast<uint16_t>(ops::gpu::bf16_bits(value)); }
 
 /// `full` computes; `checks_only` runs one lane a warp and skips the arithmetic, for many interleavings.
 enum class Detail { full, checks_only };
@@ -47,7 +48,7 @@ class HopperBlock {
   /// Adds the threads of all warps and runs them; then checks that nothing is left over. Throws what is wrong.
   void run(const std::function<void(int thread)>& body);
 
-  int lanes() const { return setup_.detail == Detail::full ? ops::gpu::sm90::kWarpThreads : 1; }
+  int lanes() const { return setup_.detail == Detail::full ? ops::gpu::kWarpSize : 1; }
   uint32_t base() const { return kBase; }
   Fibers& fibers() { return fibers_; }
 
@@ -128,9 +129,9 @@ class HopperBlock {
     std::array<int, 4> at;
   };
 
-  int warp_of(int thread) const { return thread / ops::gpu::sm90::kWarpThreads; }
-  int lane_of(int thread) const { return thread % ops::gpu::sm90::kWarpThreads; }
-  int weight() const { return ops::gpu::sm90::kWarpThreads / lanes(); }
+  int warp_of(int thread) const { return thread / ops::gpu::kWarpSize; }
+  int lane_of(int thread) const { return thread % ops::gpu::kWarpSize; }
+  int weight() const { return ops::gpu::kWarpSize / lanes(); }
   Piece& piece(uint32_t address);
   Barrier& live(int barrier);
   void finish_phase_if_due(Barrier& barrier);

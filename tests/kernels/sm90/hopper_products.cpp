@@ -9,7 +9,7 @@
 namespace ltxv::test {
 namespace {
 
-using ops::gpu::sm90::kGroupRows, ops::gpu::sm90::kStepDepth, ops::gpu::sm90::kWarpThreads, ops::gpu::sm90::Operand;
+using ops::gpu::sm90::kGroupRows, ops::gpu::sm90::kStepDepth, ops::gpu::kWarpSize, ops::gpu::sm90::Operand;
 
 void check(bool fine, const char* what) {
   if (!fine) throw std::runtime_error(what);
@@ -37,20 +37,6 @@ uint32_t k_major_address(const DecodedDescriptor& d, int index, int k) {
 uint32_t mn_major_address(const DecodedDescriptor& d, int index, int k) {
   const auto i = static_cast<uint32_t>(index), row = static_cast<uint32_t>(k);
   return swizzle_address(d.start + i / 64 * d.leading_bytes + row / 8 * d.stride_bytes + row % 8 * 128 + i % 64 * 2);
-}
-
-float from_bf16(uint16_t bits) {
-  const uint32_t word = static_cast<uint32_t>(bits) << 16;
-  float value;
-  std::memcpy(&value, &word, 4);
-  return value;
-}
-
-uint16_t to_bf16(float value) {
-  uint32_t word;
-  std::memcpy(&word, &value, 4);
-  if (value != value) return 0x7FC0;
-  return static_cast<uint16_t>((word + 0x7FFF + (word >> 16 & 1)) >> 16);
 }
 
 void HopperBlock::wgmma_fence(int thread) {
@@ -153,13 +139,13 @@ void HopperBlock::multiply(int index, const Product& product) {
     for (int row = 0; row < kWarpRows; ++row)
       for (int k = 0; k < kStepDepth; ++k) left[row][k] = element(k_major_address(a, first_row + row, k));
   } else {
-    for (int lane = 0; lane < kWarpThreads; ++lane)
+    for (int lane = 0; lane < kWarpSize; ++lane)
       for (int reg = 0; reg < 4; ++reg)
         for (int part = 0; part < 2; ++part)
           left[lane / 4 + (reg & 1) * 8][(lane & 3) * 2 + part + (reg >> 1) * 8] =
               from_bf16(static_cast<uint16_t>(product.a_registers[lane][reg] >> 16 * part));
   }
-  for (int lane = 0; lane < kWarpThreads; ++lane) {
+  for (int lane = 0; lane < kWarpSize; ++lane) {
     auto& accumulators = warps_[index].accumulators;
     const auto found = accumulators.find({lane, product.d[lane]});
     float* d = found->second.values.data();
