@@ -44,10 +44,13 @@ LTXV_HD void produce(Machine& m, int tiles) {
   };
   load_tile<Plan>(m, Operand::query, Plan::kQueryOffset, Plan::query_full(), Plan::kQueryBytes,
                   m.query_tile() * Plan::kQueryRows);
-  for (int tile = tiles - 1; tile >= 0; --tile) {
-    load_keys(tile);
+  // In the order the consumers need them: the keys of the next tile before the values of this one.
+  load_keys(tiles - 1);
+  for (int tile = tiles - 1; tile > 0; --tile) {
+    load_keys(tile - 1);
     load_values(tile);
   }
+  load_values(0);
 }
 
 /// scores = queries of this warpgroup times the keys of one stage, unscaled.
@@ -122,37 +125,54 @@ LTXV_HD void store_output(Machine& m, const float (&output)[Plan::kOutputs], con
   }
 }
 
-/// A consumer: 64 rows of queries against all keys.
+/// A consumer: 64 rows of queries against all keys. Scores of one tile are multiplied while the softmax of the tile before
+/// waits in registers for its values, so that the matrix unit has work during the exponentials:
+///   S(last) | softmax | S(j-1), O += P(j) V(j) together | softmax of S(j-1) under the second | ... | O += P(0) V(0)
 template <class Plan, class Machine>
 LTXV_HD void consume(Machine& m, const Problem& problem, int key_length, int tiles) {
   float output[Plan::kOutputs] = {};
   Softmax state;
   if (tiles > 0) {
     Ring<Plan::kStages> keys, values;
-    float scores[Plan::kScores];
     uint32_t weights[Plan::kWeights];
+    float correction[2];
     m.wait(Plan::query_full(), 0);
-    for (int tile = tiles - 1; tile >= 0; --tile) {
+    {
+      float scores[Plan::kScores];
       m.wait(Plan::key_full(keys.stage), keys.phase);
       multiply_keys<Plan>(m, scores, keys.stage);
       m.template wgmma_wait<0>();
       release(m, Plan::key_empty(keys.stage));
       keys.advance();
-
-      const int valid = valid_keys(key_length, tile, Plan::kKeyRows);
+      const int valid = valid_keys(key_length, tiles - 1, Plan::kKeyRows);
       if (valid < Plan::kKeyRows) hide_missing_keys(m, scores, valid);
-      float correction[2];
-      advance_softmax(m, state, scores, problem.scale_log2, correction);
-      rescale(output, correction);
+      advance_softmax(m, state, scores, problem.scale_log2, correction);  // nothing to correct yet
       pack_weights(m, weights, scores);
-
+      if (valid < Plan::kKeyRows && key_length < problem.k_length) {
+        m.wait(Plan::value_full(values.stage), values.phase);
+        clear_values<Plan>(m, values.stage, valid);
+      }
+    }
+    for (int tile = tiles - 1; tile > 0; --tile) {
+      float scores[Plan::kScores];
+      m.wait(Plan::key_full(keys.stage), keys.phase);
+      multiply_keys<Plan>(m, scores, keys.stage);
       m.wait(Plan::value_full(values.stage), values.phase);
-      if (valid < Plan::kKeyRows && key_length < problem.k_length) clear_values<Plan>(m, values.stage, valid);
       multiply_values<Plan>(m, output, weights, values.stage);
+      m.template wgmma_wait<1>();
+      release(m, Plan::key_empty(keys.stage));
+      keys.advance();
+      advance_softmax(m, state, scores, problem.scale_log2, correction);
+      m.compute_now(state.sum[0] < state.sum[1] ? state.sum[0] : state.sum[1]);
       m.template wgmma_wait<0>();
       release(m, Plan::value_empty(values.stage));
       values.advance();
+      rescale(output, correction);
+      pack_weights(m, weights, scores);
     }
+    m.wait(Plan::value_full(values.stage), values.phase);
+    multiply_values<Plan>(m, output, weights, values.stage);
+    m.template wgmma_wait<0>();
   }
   float factor[2];
   finish_softmax(m, state, tiles > 0, factor);

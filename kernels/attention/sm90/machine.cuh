@@ -116,6 +116,13 @@ class DeviceMachine {
   __device__ void wgmma_registers(float (&d)[kColumns / 2], const uint32_t* a, uint64_t b) const {
     sm90::wgmma_registers<kColumns>(d, a, b);
   }
+  /// What `sum` (never negative) depends on is computed before what follows. ptxas sees no dependence between the
+  /// exponentials and the next wait and moves the wait first, so that the matrix unit idles under them; it does not move a
+  /// wait over a store, not even over one that never happens.
+  __device__ void compute_now(float sum) const {
+    asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p st.shared.f32 [%1], %0;\n}" ::"f"(sum), "r"(base_)
+                 : "memory");
+  }
   template <int kRegisters>
   __device__ void give_registers() const {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
