@@ -85,6 +85,18 @@ LTXV_HD void release(Machine& m, int barrier) {
   if (m.lane() == 0) m.arrive(barrier);
 }
 
+/// Consumers issue their products in turn, one after the other and round again: while one has the matrix unit the others are
+/// at their exponentials. The last one opens the first round, and leaves the last one unanswered: no barrier is left half met.
+template <class Plan, class Machine>
+LTXV_HD void take_turn(Machine& m) {
+  m.named_sync(Plan::turn_barrier(m.consumer()), 2 * kGroupThreads);
+}
+template <class Plan, class Machine>
+LTXV_HD void pass_turn(Machine& m, bool last_round) {
+  const bool last = m.consumer() == Plan::kConsumers - 1;
+  if (!last || !last_round) m.named_arrive(Plan::turn_barrier(last ? 0 : m.consumer() + 1), 2 * kGroupThreads);
+}
+
 /// Values of keys that do not count may be anything, NaN too, and zero times NaN is NaN: overwrite them. Values past the
 /// end of the tensor need no such care, the copy fills them with zeros.
 template <class Plan, class Machine>
@@ -153,12 +165,15 @@ LTXV_HD void consume(Machine& m, const Problem& problem, int key_length, int til
         clear_values<Plan>(m, values.stage, valid);
       }
     }
+    if (tiles > 1 && m.consumer() == Plan::kConsumers - 1) pass_turn<Plan>(m, false);
     for (int tile = tiles - 1; tile > 0; --tile) {
       float scores[Plan::kScores];
       m.wait(Plan::key_full(keys.stage), keys.phase);
+      take_turn<Plan>(m);
       multiply_keys<Plan>(m, scores, keys.stage);
       m.wait(Plan::value_full(values.stage), values.phase);
       multiply_values<Plan>(m, output, weights, values.stage);
+      pass_turn<Plan>(m, tile == 1);
       m.template wgmma_wait<1>();
       release(m, Plan::key_empty(keys.stage));
       keys.advance();

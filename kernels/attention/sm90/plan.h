@@ -56,6 +56,8 @@ struct Plan : Chosen {
   // Hardware barriers; 0 is the one of the whole block.
   LTXV_HD static constexpr int group_barrier(int consumer) { return 1 + consumer; }
   static constexpr int kConsumersBarrier = 1 + kConsumers;
+  LTXV_HD static constexpr int turn_barrier(int consumer) { return 2 + kConsumers + consumer; }
+  static_assert(2 + 2 * kConsumers <= 16);
 
   static_assert(kHeadDim % kChunkColumns == 0 && kKeyRows % kStepDepth == 0 && kKeyRows <= 256 && kQueryRows <= 256);
   static_assert(kQueryBytes % kAtomBytes == 0 && kStageBytes % kAtomBytes == 0 && kKeyRows % 8 == 0);

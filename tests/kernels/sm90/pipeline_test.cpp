@@ -79,6 +79,8 @@ enum class Fault {
   no_async_fence,
   groups_do_not_meet,
   store_not_awaited,
+  turns_not_taken,
+  turns_not_passed,
   bytes_not_announced,
   wrong_bytes,
   key_stride,
@@ -128,7 +130,13 @@ class BrokenMachine : public EmulatedMachine {
     if (kFault != Fault::no_async_fence) EmulatedMachine::async_fence();
   }
   void named_sync(int barrier, int threads) {
-    if (kFault != Fault::groups_do_not_meet || threads != kGroupThreads) EmulatedMachine::named_sync(barrier, threads);
+    const bool turn = barrier >= P::turn_barrier(0);
+    if (kFault == Fault::groups_do_not_meet && threads == kGroupThreads) return;
+    if (kFault == Fault::turns_not_taken && turn) return;
+    EmulatedMachine::named_sync(barrier, threads);
+  }
+  void named_arrive(int barrier, int threads) {
+    if (kFault != Fault::turns_not_passed) EmulatedMachine::named_arrive(barrier, threads);
   }
   void store_wait() {
     if (kFault != Fault::store_not_awaited) EmulatedMachine::store_wait();
