@@ -23,7 +23,12 @@ set(lines "")
 foreach(cubin ${cubins})
   # file.compute_90.cubin, or file.compute_80.sm_80.cubin where PTX of the same architecture is kept too
   string(REGEX MATCH "(sm|compute)_([0-9]+a?)\\.cubin$" found ${cubin})
-  set(arch ${CMAKE_MATCH_2})
+  set(arch "${CMAKE_MATCH_2}")
+  if(found STREQUAL "")
+    # With one architecture the name is file.cubin.
+    string(REGEX MATCH "code=sm_([0-9]+a?)" found "${FLAGS}")
+    set(arch "${CMAKE_MATCH_1}")
+  endif()
   file(SHA256 ${cubin} hash)
   file(RENAME ${cubin} ${OUT}/${NAME}.sm${arch}.cubin)
   foreach(op ${ops})
