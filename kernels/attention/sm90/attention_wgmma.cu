@@ -20,22 +20,23 @@ __global__ void __launch_bounds__(Plan::kThreads, 1)
 static PFN_cuTensorMapEncodeTiled_v12000 encoder() {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result;
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result);
+  const cudaError_t error =
+      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result);
   return error == cudaSuccess && result == cudaDriverEntryPointSuccess
              ? reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found)
              : nullptr;
 }
 
-static cudaError_t encode(CUtensorMap& out, const TensorLayout& layout, int box_rows, int box_chunks) {
+static cudaError_t encode(CUtensorMap& out, const TensorLayout& layout, int box_rows) {
   static const auto encode_tiled = encoder();
   if (encode_tiled == nullptr) return cudaErrorCallRequiresNewerDriver;
   if (!copyable(layout, reinterpret_cast<uintptr_t>(layout.data))) return cudaErrorInvalidValue;
-  const TensorMap map = tensor_map(layout, box_rows, box_chunks);
+  const TensorMap map = tensor_map(layout, box_rows);
   constexpr cuuint32_t kEveryElement[4] = {1, 1, 1, 1};
-  const CUresult result = encode_tiled(
-      &out, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<void*>(map.data), map.sizes, map.strides, map.box, kEveryElement,
-      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);  // zeros outside
+  const CUresult result = encode_tiled(&out, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<void*>(map.data),
+                                       map.sizes, map.strides, map.box, kEveryElement, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);  // zeros outside
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -43,11 +44,16 @@ template <class Plan>
 static cudaError_t start(const AttentionLaunch& a) {
   const int64_t columns = int64_t{a.heads} * a.head_dim;
   TensorMaps maps;
+  // Without keys nothing is loaded, but the maps must still be valid: any memory will do.
+  const bool any_keys = a.k_length > 0;
+  const int64_t keys = any_keys ? a.k_length : 1;
   const cudaError_t encoded[] = {
-      encode(maps.query, {a.q, a.batch, a.q_length, columns, a.q_batch_stride, a.q_row_stride}, Plan::kQueryRows, Plan::kChunks),
-      encode(maps.key, {a.k, a.batch, a.k_length, columns, a.k_batch_stride, a.k_row_stride}, Plan::kKeyRows, Plan::kChunks),
-      encode(maps.value, {a.v, a.batch, a.k_length, columns, a.v_batch_stride, a.v_row_stride}, Plan::kKeyRows, Plan::kChunks),
-      encode(maps.output, {a.out, a.batch, a.q_length, columns, a.out_batch_stride, a.out_row_stride}, kGroupRows, 1)};
+      encode(maps.query, {a.q, a.batch, a.q_length, columns, a.q_batch_stride, a.q_row_stride}, Plan::kQueryRows),
+      encode(maps.key, {any_keys ? a.k : a.q, a.batch, keys, columns, a.k_batch_stride, a.k_row_stride},
+             Plan::kKeyRows),
+      encode(maps.value, {any_keys ? a.v : a.q, a.batch, keys, columns, a.v_batch_stride, a.v_row_stride},
+             Plan::kKeyRows),
+      encode(maps.output, {a.out, a.batch, a.q_length, columns, a.out_batch_stride, a.out_row_stride}, kGroupRows)};
   for (const cudaError_t error : encoded)
     if (error != cudaSuccess) return error;
   const cudaError_t error =
@@ -56,7 +62,8 @@ static cudaError_t start(const AttentionLaunch& a) {
   const dim3 blocks(static_cast<unsigned>(ceil_div(a.q_length, Plan::kQueryRows)), static_cast<unsigned>(a.heads),
                     static_cast<unsigned>(a.batch));
   const Problem problem{a.q_length, a.k_length, a.k_lengths, a.scale * kLog2E};
-  attention_wgmma<Plan><<<blocks, Plan::kThreads, Plan::kLaunchBytes, static_cast<cudaStream_t>(a.stream)>>>(maps, problem);
+  attention_wgmma<Plan>
+      <<<blocks, Plan::kThreads, Plan::kLaunchBytes, static_cast<cudaStream_t>(a.stream)>>>(maps, problem);
   return cudaGetLastError();
 }
 

@@ -20,10 +20,15 @@ inline constexpr float kLog2E = 1.44269504088896341f;
 
 enum class Operand { query, key, value, output };
 
+/// Asks for `bytes` of a tile from `row` on, a chunk of 64 columns at a time; they count towards one phase of the
+/// barrier.
 template <class Plan, class Machine>
 LTXV_HD void load_tile(Machine& m, Operand operand, int offset, int barrier, int bytes, int row) {
   m.expect_bytes(barrier, bytes);
-  m.load(operand, offset, barrier, row, m.head() * Plan::kChunks, m.batch());
+  LTXV_UNROLL
+  for (int chunk = 0; chunk < Plan::kChunks; ++chunk)
+    m.load(operand, offset + chunk * (bytes / Plan::kChunks), barrier, row, m.head() * Plan::kChunks + chunk,
+           m.batch());
 }
 
 /// The producer, one thread: waits for a free stage, asks for its bytes, goes on.
@@ -69,7 +74,7 @@ LTXV_HD void multiply_keys(Machine& m, float (&scores)[Plan::kScores], int stage
 /// output += weights times the values of one stage.
 template <class Plan, class Machine>
 LTXV_HD void multiply_values(Machine& m, float (&output)[Plan::kOutputs], uint32_t (&weights)[Plan::kWeights],
-                                 int stage) {
+                             int stage) {
   const uint64_t v = column_operand(m.address(Plan::value_offset(stage)), Plan::kKeyRows);
   m.wgmma_fence();
   LTXV_UNROLL
@@ -85,8 +90,9 @@ LTXV_HD void release(Machine& m, int barrier) {
   if (m.lane() == 0) m.arrive(barrier);
 }
 
-/// Consumers issue their products in turn, one after the other and round again: while one has the matrix unit the others are
-/// at their exponentials. The last one opens the first round, and leaves the last one unanswered: no barrier is left half met.
+/// Consumers issue their products in turn, one after the other and round again: while one has the matrix unit the
+/// others are at their exponentials. The last one opens the first round, and leaves the last one unanswered: no barrier
+/// is left half met.
 template <class Plan, class Machine>
 LTXV_HD void take_turn(Machine& m) {
   m.named_sync(Plan::turn_barrier(m.consumer()), 2 * kGroupThreads);
@@ -97,15 +103,16 @@ LTXV_HD void pass_turn(Machine& m, bool last_round) {
   if (!last || !last_round) m.named_arrive(Plan::turn_barrier(last ? 0 : m.consumer() + 1), 2 * kGroupThreads);
 }
 
-/// Values of keys that do not count may be anything, NaN too, and zero times NaN is NaN: overwrite them. Values past the
-/// end of the tensor need no such care, the copy fills them with zeros.
+/// Values of keys that do not count may be anything, NaN too, and zero times NaN is NaN: overwrite them. Values past
+/// the end of the tensor need no such care, the copy fills them with zeros.
 template <class Plan, class Machine>
 LTXV_HD void clear_values(Machine& m, int stage, int first_row) {
   const int thread = m.consumer() * kGroupThreads + m.group_thread();
   constexpr int kPieces = kRowBytes / 16, kConsumerThreads = Plan::kConsumers * kGroupThreads;
   for (int piece = thread; piece < (Plan::kKeyRows - first_row) * kPieces; piece += kConsumerThreads)
     for (int chunk = 0; chunk < Plan::kChunks; ++chunk)
-      m.clear_shared(Plan::value_offset(stage) + chunk * Plan::kKeyRows * kRowBytes + first_row * kRowBytes + piece * 16);
+      m.clear_shared(Plan::value_offset(stage) + chunk * Plan::kKeyRows * kRowBytes + first_row * kRowBytes +
+                     piece * 16);
   m.async_fence();
   m.named_sync(Plan::kConsumersBarrier, kConsumerThreads);
 }
@@ -113,8 +120,7 @@ LTXV_HD void clear_values(Machine& m, int stage, int first_row) {
 /// Writes the 64 rows of this warpgroup over its queries, which nobody needs any more, and lets the copy engine store
 /// them; it leaves out the rows past the end.
 template <class Plan, class Machine>
-LTXV_HD void store_output(Machine& m, const float (&output)[Plan::kOutputs], const float (&factor)[2],
-                              int q_length) {
+LTXV_HD void store_output(Machine& m, const float (&output)[Plan::kOutputs], const float (&factor)[2], int q_length) {
   const int first_row = m.consumer() * kGroupRows;
   m.named_sync(Plan::group_barrier(m.consumer()), kGroupThreads);  // all four warps have multiplied their last keys
   LTXV_UNROLL
@@ -130,15 +136,14 @@ LTXV_HD void store_output(Machine& m, const float (&output)[Plan::kOutputs], con
   if (m.group_thread() == 0 && row < q_length) {
     LTXV_UNROLL
     for (int chunk = 0; chunk < Plan::kChunks; ++chunk)
-      m.store(Operand::output,
-              Plan::kQueryOffset + chunk * Plan::kQueryRows * kRowBytes + first_row * kRowBytes, row,
+      m.store(Operand::output, Plan::kQueryOffset + chunk * Plan::kQueryRows * kRowBytes + first_row * kRowBytes, row,
               m.head() * Plan::kChunks + chunk, m.batch());
     m.store_wait();
   }
 }
 
-/// A consumer: 64 rows of queries against all keys. Scores of one tile are multiplied while the softmax of the tile before
-/// waits in registers for its values, so that the matrix unit has work during the exponentials:
+/// A consumer: 64 rows of queries against all keys. Scores of one tile are multiplied while the softmax of the tile
+/// before waits in registers for its values, so that the matrix unit has work during the exponentials:
 ///   S(last) | softmax | S(j-1), O += P(j) V(j) together | softmax of S(j-1) under the second | ... | O += P(0) V(0)
 template <class Plan, class Machine>
 LTXV_HD void consume(Machine& m, const Problem& problem, int key_length, int tiles) {

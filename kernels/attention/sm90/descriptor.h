@@ -18,8 +18,8 @@ LTXV_HD constexpr uint64_t matrix_descriptor(uint32_t start, uint32_t leading_by
 /// rows further are 1024 bytes; the leading offset is not used in this mode and is 16 by convention.
 LTXV_HD constexpr uint64_t row_operand(uint32_t start) { return matrix_descriptor(start, 16, kAtomBytes); }
 
-/// Bytes from the start of a K-major tile of `rows` rows to its `step`-th 16 columns. Inside a chunk the address moves by
-/// 32 bytes: the hardware permutes by address bits, so the permutation still fits.
+/// Bytes from the start of a K-major tile of `rows` rows to its `step`-th 16 columns. Inside a chunk the address moves
+/// by 32 bytes: the hardware permutes by address bits, so the permutation still fits.
 LTXV_HD constexpr uint32_t row_operand_step(int step, int rows) {
   return static_cast<uint32_t>(step * kStepDepth / kChunkColumns * rows * kRowBytes +
                                step * kStepDepth % kChunkColumns * kElementBytes);
@@ -32,7 +32,9 @@ LTXV_HD constexpr uint64_t column_operand(uint32_t start, int rows) {
 }
 
 /// Bytes from the start of an MN-major tile to its `step`-th 16 rows.
-LTXV_HD constexpr uint32_t column_operand_step(int step) { return static_cast<uint32_t>(step * kStepDepth * kRowBytes); }
+LTXV_HD constexpr uint32_t column_operand_step(int step) {
+  return static_cast<uint32_t>(step * kStepDepth * kRowBytes);
+}
 
 /// The descriptor moved by a number of bytes (a multiple of 16 that stays inside shared memory).
 LTXV_HD constexpr uint64_t moved(uint64_t descriptor, uint32_t bytes) { return descriptor + (bytes >> 4); }

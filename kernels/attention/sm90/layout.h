@@ -7,14 +7,14 @@
 
 namespace ltxv::ops::gpu::sm90 {
 
-inline constexpr int kGroupWarps = 4;                              // wgmma is issued by four warps together
+inline constexpr int kGroupWarps = 4;  // wgmma is issued by four warps together
 inline constexpr int kGroupThreads = kGroupWarps * kWarpSize;
-inline constexpr int kGroupRows = 64;                              // rows of one wgmma
-inline constexpr int kStepDepth = 16;                              // the K of one bf16 wgmma
-inline constexpr int kElementBytes = 2;                            // bf16
-inline constexpr int kRowBytes = 128;                              // a row of a swizzled tile
-inline constexpr int kChunkColumns = kRowBytes / kElementBytes;    // 64: wider tiles are chunks beside each other
-inline constexpr int kAtomBytes = 8 * kRowBytes;                   // the swizzle repeats every 8 rows
+inline constexpr int kGroupRows = 64;                            // rows of one wgmma
+inline constexpr int kStepDepth = 16;                            // the K of one bf16 wgmma
+inline constexpr int kElementBytes = 2;                          // bf16
+inline constexpr int kRowBytes = 128;                            // a row of a swizzled tile
+inline constexpr int kChunkColumns = kRowBytes / kElementBytes;  // 64: wider tiles are chunks beside each other
+inline constexpr int kAtomBytes = 8 * kRowBytes;                 // the swizzle repeats every 8 rows
 
 /// Byte offset of (row, column) in a tile of `rows` rows: chunks of 64 columns one after the other, in each a row of
 /// 128 bytes, and in each row the 16-byte pieces permuted by the row's number modulo 8. The tile starts at a multiple

@@ -20,7 +20,8 @@ class DeviceMachine {
       : maps_(maps), barriers_(static_cast<uint32_t>(barriers)) {
     const auto start = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
     base_ = (start + kAtomBytes - 1) / kAtomBytes * kAtomBytes;
-    // Told by one lane to all: the compiler then keeps what follows from it, descriptors above all, in uniform registers.
+    // Told by one lane to all: the compiler then keeps what follows from it, descriptors above all, in uniform
+    // registers.
     group_ = __shfl_sync(0xFFFFFFFF, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
   }
 
@@ -52,11 +53,10 @@ class DeviceMachine {
   __device__ void wait(int barrier, uint32_t phase) const {
     uint32_t done;
     do {
-      asm volatile(
-          "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
-          : "=r"(done)
-          : "r"(at(barrier)), "r"(phase)
-          : "memory");
+      asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
+                   : "=r"(done)
+                   : "r"(at(barrier)), "r"(phase)
+                   : "memory");
     } while (done == 0);
   }
 
@@ -70,23 +70,23 @@ class DeviceMachine {
     asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
   }
 
-  // The copy engine. Coordinates of a map: column in a chunk (always 0), row, chunk, batch.
+  // The copy engine. Coordinates of a map: column in a chunk (always 0), chunk, row, batch.
   __device__ void prefetch_maps() const {
     for (const auto operand : {Operand::query, Operand::key, Operand::value, Operand::output})
       asm volatile("prefetch.tensormap [%0];" ::"l"(&map(operand)) : "memory");
   }
   __device__ void load(Operand operand, int offset, int barrier, int row, int chunk, int batch) const {
     asm volatile(
-        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(
-            address(offset)),
-        "l"(&map(operand)), "r"(at(barrier)), "r"(0), "r"(row), "r"(chunk), "r"(batch)
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
+        "[%2];" ::"r"(address(offset)),
+        "l"(&map(operand)), "r"(at(barrier)), "r"(0), "r"(chunk), "r"(row), "r"(batch)
         : "memory");
   }
   __device__ void store(Operand operand, int offset, int row, int chunk, int batch) const {
-    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%1, {%2, %3, %4, %5}], [%0];" ::"r"(
-                     address(offset)),
-                 "l"(&map(operand)), "r"(0), "r"(row), "r"(chunk), "r"(batch)
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%1, {%2, %3, %4, %5}], [%0];" ::"r"(address(offset)),
+        "l"(&map(operand)), "r"(0), "r"(chunk), "r"(row), "r"(batch)
+        : "memory");
   }
   __device__ void store_wait() const {
     asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;" ::: "memory");
@@ -117,10 +117,11 @@ class DeviceMachine {
     sm90::wgmma_registers<kColumns>(d, a, b);
   }
   /// What `sum` (never negative) depends on is computed before what follows. ptxas sees no dependence between the
-  /// exponentials and the next wait and moves the wait first, so that the matrix unit idles under them; it does not move a
-  /// wait over a store, not even over one that never happens.
+  /// exponentials and the next wait and moves the wait first, so that the matrix unit idles under them; it does not
+  /// move a wait over a store, not even over one that never happens.
   __device__ void compute_now(float sum) const {
-    asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p st.shared.f32 [%1], %0;\n}" ::"f"(sum), "r"(base_)
+    asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p st.shared.f32 [%1], %0;\n}" ::"f"(sum),
+                 "r"(base_)
                  : "memory");
   }
   template <int kRegisters>
@@ -157,8 +158,8 @@ class DeviceMachine {
  private:
   __device__ uint32_t at(int barrier) const { return base_ + barriers_ + 8 * static_cast<uint32_t>(barrier); }
   __device__ const CUtensorMap& map(Operand operand) const {
-    return operand == Operand::query ? maps_.query
-           : operand == Operand::key ? maps_.key
+    return operand == Operand::query   ? maps_.query
+           : operand == Operand::key   ? maps_.key
            : operand == Operand::value ? maps_.value
                                        : maps_.output;
   }

@@ -24,7 +24,7 @@ LTXV_HD void hide_missing_keys(Machine& m, float (&scores)[kCount], int valid) {
 /// weight = 2^(scale_log2 * (score - largest)), one multiply-add and one exponential an element.
 template <class Machine, int kCount>
 LTXV_HD void advance_softmax(Machine& m, Softmax& state, float (&scores)[kCount], float scale_log2,
-                                 float (&correction)[2]) {
+                             float (&correction)[2]) {
   static_assert(kCount % 4 == 0);
   float largest[2] = {state.largest[0], state.largest[1]};
   LTXV_UNROLL

@@ -41,7 +41,8 @@ void expect_right(const AttentionCase& c, const RunOptions& options) {
       for (int head = 0; head < c.heads; ++head) {
         const auto exact = attend_row(c, data, b, row, head, false), plain = attend_row(c, data, b, row, head, true);
         for (int i = 0; i < c.head_dim; ++i) {
-          const double got = from_bf16(data.out.at(b, row, head * c.head_dim + i)), want = exact[static_cast<size_t>(i)];
+          const double got = from_bf16(data.out.at(b, row, head * c.head_dim + i)),
+                       want = exact[static_cast<size_t>(i)];
           ASSERT_TRUE(std::isfinite(got)) << "batch " << b << " row " << row << " head " << head << " column " << i;
           error = std::max(error, std::abs(got - want));
           reference_error = std::max(reference_error, std::abs(plain[static_cast<size_t>(i)] - want));
@@ -67,7 +68,8 @@ TEST_P(Sm90Attention, SeveralTilesWithTails) {
   const int e = GetParam(), tile = e == 64 ? 128 : 176;
   uint64_t seed = 1;
   for (const int keys : {tile - 1, tile, tile + 1, 2 * tile, 3 * tile + 9, 5 * tile - 3})
-    expect_right({.head_dim = e, .q_length = 65, .k_length = keys, .gap = 8}, {.seed = seed++, .order = Order::priorities});
+    expect_right({.head_dim = e, .q_length = 65, .k_length = keys, .gap = 8},
+                 {.seed = seed++, .order = Order::priorities});
 }
 
 TEST_P(Sm90Attention, QueryTails) {
@@ -83,8 +85,9 @@ TEST_P(Sm90Attention, HeadsBatchesAndStrides) {
 
 TEST_P(Sm90Attention, KeyLengthsHideWhatMayBeNaN) {
   const int e = GetParam();
-  expect_right({.head_dim = e, .heads = 1, .batch = 5, .q_length = 20, .k_length = 400, .key_lengths = {400, 1, 0, 177, 129}},
-               {.seed = 7});
+  expect_right(
+      {.head_dim = e, .heads = 1, .batch = 5, .q_length = 20, .k_length = 400, .key_lengths = {400, 1, 0, 177, 129}},
+      {.seed = 7});
 }
 
 // A length beyond the tensor or below zero is taken as the nearest possible.

@@ -17,7 +17,9 @@ struct Bf16Tensor {
   size_t offset(int64_t b, int64_t row, int64_t column) const {
     return static_cast<size_t>(b * batch_stride + row * row_stride + column);
   }
-  ops::gpu::sm90::TensorLayout layout() const { return {elements.data(), batch, rows, columns, batch_stride, row_stride}; }
+  ops::gpu::sm90::TensorLayout layout() const {
+    return {elements.data(), batch, rows, columns, batch_stride, row_stride};
+  }
 };
 
 struct AttentionCase {
@@ -47,16 +49,16 @@ using AfterBlock = std::function<void(HopperBlock&, EmulatedMachine::Place)>;
 template <class Plan, class Machine = EmulatedMachine>
 void run_blocks(const AttentionCase& c, AttentionData& data, const RunOptions& options, const AfterBlock& after = {}) {
   HopperBlock::Setup setup;
-  setup.maps = {{ops::gpu::sm90::Operand::query, tensor_map(data.q.layout(), Plan::kQueryRows, Plan::kChunks)},
-                {ops::gpu::sm90::Operand::key, tensor_map(data.k.layout(), Plan::kKeyRows, Plan::kChunks)},
-                {ops::gpu::sm90::Operand::value, tensor_map(data.v.layout(), Plan::kKeyRows, Plan::kChunks)},
-                {ops::gpu::sm90::Operand::output, tensor_map(data.out.layout(), ops::gpu::sm90::kGroupRows, 1)}};
+  setup.maps = {{ops::gpu::sm90::Operand::query, tensor_map(data.q.layout(), Plan::kQueryRows)},
+                {ops::gpu::sm90::Operand::key, tensor_map(data.k.layout(), Plan::kKeyRows)},
+                {ops::gpu::sm90::Operand::value, tensor_map(data.v.layout(), Plan::kKeyRows)},
+                {ops::gpu::sm90::Operand::output, tensor_map(data.out.layout(), ops::gpu::sm90::kGroupRows)}};
   setup.shared_bytes = Plan::kSharedBytes;
   setup.warps = Plan::kThreads / ops::gpu::kWarpSize;
   setup.order = options.order, setup.detail = options.detail, setup.pass_chance = options.pass_chance;
   setup.seed = options.seed;
   const ops::gpu::sm90::Problem problem{c.q_length, c.k_length, c.key_lengths.empty() ? nullptr : c.key_lengths.data(),
-                                   static_cast<float>(1.4426950408889634 / std::sqrt(c.head_dim))};
+                                        static_cast<float>(1.4426950408889634 / std::sqrt(c.head_dim))};
   for (int batch = 0; batch < c.batch; ++batch)
     for (int head = 0; head < c.heads; ++head)
       for (int tile = 0; tile < ops::gpu::sm90::tiles_for(c.q_length, Plan::kQueryRows); ++tile) {

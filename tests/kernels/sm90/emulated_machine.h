@@ -42,10 +42,10 @@ class EmulatedMachine {
 
   void prefetch_maps() {}
   void load(ops::gpu::sm90::Operand operand, int offset, int barrier, int row, int chunk, int batch) {
-    block_.load(operand, offset, barrier, {0, row, chunk, batch});
+    block_.load(operand, offset, barrier, {0, chunk, row, batch});
   }
   void store(ops::gpu::sm90::Operand operand, int offset, int row, int chunk, int batch) {
-    block_.store(thread_, operand, offset, {0, row, chunk, batch});
+    block_.store(thread_, operand, offset, {0, chunk, row, batch});
   }
   void store_wait() { block_.store_wait(thread_); }
 
@@ -80,9 +80,7 @@ class EmulatedMachine {
   float power_of_two(float x) const { return std::exp2(x); }
   float quad_largest(float x) { return block_.quad(thread_, x, false); }
   float quad_sum(float x) { return block_.quad(thread_, x, true); }
-  uint32_t pack(float low, float high) const {
-    return static_cast<uint32_t>(to_bf16(high)) << 16 | to_bf16(low);
-  }
+  uint32_t pack(float low, float high) const { return static_cast<uint32_t>(to_bf16(high)) << 16 | to_bf16(low); }
 
  private:
   HopperBlock& block_;

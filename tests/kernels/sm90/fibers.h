@@ -1,6 +1,6 @@
 #pragma once
-// Many threads of a GPU block on one thread of the host, switched only where they say so, in an order drawn from a seed: the
-// same seed gives the same run, another seed another interleaving.
+// Many threads of a GPU block on one thread of the host, switched only where they say so, in an order drawn from a
+// seed: the same seed gives the same run, another seed another interleaving.
 #include <ucontext.h>
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct Condition {
   std::vector<int> waiting;
 };
 
-/// How the next step is drawn. `uniform`: any fiber, any event. `priorities`: an order drawn once, so that some warps or
-/// the asynchronous work lag behind as far as the waits allow; now and then a uniform step.
+/// How the next step is drawn. `uniform`: any fiber, any event. `priorities`: an order drawn once, so that some warps
+/// or the asynchronous work lag behind as far as the waits allow; now and then a uniform step.
 enum class Order { uniform, priorities };
 
 class Fibers {
@@ -69,7 +69,7 @@ class Fibers {
 
   std::mt19937_64 random_;
   Order order_;
-  std::deque<Fiber> fibers_;  // contexts must not move
+  std::deque<Fiber> fibers_;      // contexts must not move
   std::vector<double> priority_;  // by team; the last one is that of the events
   std::unique_ptr<char[]> stacks_;
   std::vector<int> runnable_;

@@ -42,10 +42,12 @@ HopperBlock::HopperBlock(const Setup& setup) : setup_(setup), fibers_(setup.seed
 void HopperBlock::run(const std::function<void(int)>& body) {
   for (int warp = 0; warp < setup_.warps; ++warp)
     for (int lane = 0; lane < lanes(); ++lane)
-      fibers_.add([this, &body, thread = warp * kWarpSize + lane] {
-        body(thread);
-        if (stores_pending_[thread] != 0) fail("thread ", thread, " ends while the copy engine still reads for it");
-      }, warp);
+      fibers_.add(
+          [this, &body, thread = warp * kWarpSize + lane] {
+            body(thread);
+            if (stores_pending_[thread] != 0) fail("thread ", thread, " ends while the copy engine still reads for it");
+          },
+          warp);
   fibers_.set_events([this] { return pending_events(); }, [this](size_t i) { run_event(i); });
   fibers_.run();
   check_left_over();
@@ -107,7 +109,8 @@ void HopperBlock::named(int barrier, int threads, bool wait) {
   fibers_.maybe_pass(setup_.pass_chance);
   if (barrier < 0 || barrier > 15) fail("there is no hardware barrier ", barrier);
   auto& b = named_[barrier];
-  if (b.arrived != 0 && b.wanted != threads) fail("barrier ", barrier, " is met with ", b.wanted, " and ", threads, " threads");
+  if (b.arrived != 0 && b.wanted != threads)
+    fail("barrier ", barrier, " is met with ", b.wanted, " and ", threads, " threads");
   b.wanted = threads;
   b.arrived += weight();
   const auto round = b.round;
@@ -177,9 +180,10 @@ void HopperBlock::load(Operand operand, int offset, int barrier, std::array<int,
   const Copy copy{false, 0, barrier, &setup_.maps.at(operand), operand, static_cast<uint32_t>(offset), at};
   visit_box(copy, [&](uint32_t address, uintptr_t) {
     auto& p = piece(address);
-    if (p.read_by_async != 0) fail(name_of(operand), " row ", at[1], ": the copy overwrites a tile in use");
-    if (p.written_by_copy != 0) fail(name_of(operand), " row ", at[1], ": the copy overwrites bytes that are under way");
-    if (p.dirty >= 0) fail(name_of(operand), " row ", at[1], ": the copy overwrites bytes written without a fence");
+    if (p.read_by_async != 0) fail(name_of(operand), " row ", at[2], ": the copy overwrites a tile in use");
+    if (p.written_by_copy != 0)
+      fail(name_of(operand), " row ", at[2], ": the copy overwrites bytes that are under way");
+    if (p.dirty >= 0) fail(name_of(operand), " row ", at[2], ": the copy overwrites bytes written without a fence");
     p.written_by_copy = 1;
     p.valid = false;
     std::memset(&shared_[address - kBase], 0xFF, 16);  // NaN until it arrives
@@ -192,9 +196,9 @@ void HopperBlock::store(int thread, Operand operand, int offset, std::array<int,
   const Copy copy{true, thread, 0, &setup_.maps.at(operand), operand, static_cast<uint32_t>(offset), at};
   visit_box(copy, [&](uint32_t address, uintptr_t) {
     auto& p = piece(address);
-    if (p.dirty >= 0) fail("output row ", at[1], ": the copy reads what thread ", p.dirty, " wrote without a fence");
+    if (p.dirty >= 0) fail("output row ", at[2], ": the copy reads what thread ", p.dirty, " wrote without a fence");
     if (setup_.detail == Detail::full && p.operand != Operand::output)
-      fail("output row ", at[1], ": the copy reads what nobody wrote");
+      fail("output row ", at[2], ": the copy reads what nobody wrote");
     ++p.read_by_async;
   });
   ++stores_pending_[thread];
@@ -220,7 +224,7 @@ void HopperBlock::run_copy(Copy copy) {
       std::memcpy(here, reinterpret_cast<const void*>(global), 16);
     else
       std::memset(here, 0, 16);  // outside the tensor: zeros
-    p.written_by_copy = 0, p.valid = true, p.operand = copy.operand, p.first_row = copy.at[1];
+    p.written_by_copy = 0, p.valid = true, p.operand = copy.operand, p.first_row = copy.at[2];
   });
   if (copy.is_store) {
     --stores_pending_[copy.thread];
@@ -255,8 +259,7 @@ void HopperBlock::async_fence(int thread) {
 
 size_t HopperBlock::pending_events() {
   size_t count = copies_.size();
-  for (const auto& warp : warps_)
-    count += !warp.products.empty() && warp.products.front().registered == lanes();
+  for (const auto& warp : warps_) count += !warp.products.empty() && warp.products.front().registered == lanes();
   return count;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
-// What a block of threads shares on a Hopper GPU: shared memory, its barriers, the copy engine and the matrix units, with
-// the checks that hardware leaves out. Copies and products are asynchronous: they happen at a time the scheduler draws
-// between their start and the wait for them, and until then their bytes are marked as being written or read.
+// What a block of threads shares on a Hopper GPU: shared memory, its barriers, the copy engine and the matrix units,
+// with the checks that hardware leaves out. Copies and products are asynchronous: they happen at a time the scheduler
+// draws between their start and the wait for them, and until then their bytes are marked as being written or read.
 #include <array>
 #include <deque>
 #include <map>
@@ -19,8 +19,9 @@ struct DecodedDescriptor {
 };
 DecodedDescriptor decode_descriptor(uint64_t descriptor);
 
-/// Shared memory address of element (index, k) of an operand: `index` is its row (A) or column (B) in the product, k the
-/// position in the sum. Source: PTX ISA, "Strides" and "Canonical layouts" of wgmma, 128-byte swizzle, 2-byte elements.
+/// Shared memory address of element (index, k) of an operand: `index` is its row (A) or column (B) in the product, k
+/// the position in the sum. Source: PTX ISA, "Strides" and "Canonical layouts" of wgmma, 128-byte swizzle, 2-byte
+/// elements.
 uint32_t k_major_address(const DecodedDescriptor& d, int index, int k);
 uint32_t mn_major_address(const DecodedDescriptor& d, int index, int k);
 
@@ -112,8 +113,8 @@ class HopperBlock {
     int pending = 0;
   };
   struct Warp {
-    std::deque<Product> products;  // those not finished
-    size_t finished = 0;           // products before products.front()
+    std::deque<Product> products;                                // those not finished
+    size_t finished = 0;                                         // products before products.front()
     std::map<std::pair<int, float*>, Accumulator> accumulators;  // by lane and registers
     std::vector<size_t> issued;                                  // by lane
     std::vector<std::vector<size_t>> groups;                     // by lane: products issued at each commit

@@ -82,7 +82,8 @@ void HopperBlock::wgmma(int thread, float* d, int columns, const uint32_t* a, ui
       check(decoded_a.swizzle == 1 && decoded_a.base_offset == 0, "left operand: not the 128-byte swizzle");
       for (int k = 0; k < kStepDepth; ++k)
         for (int i = 0; i < kGroupRows; ++i)
-          if (const auto address = k_major_address(decoded_a, i, k); address % 16 == 0) product.pieces.push_back(address);
+          if (const auto address = k_major_address(decoded_a, i, k); address % 16 == 0)
+            product.pieces.push_back(address);
     }
     for (const auto address : product.pieces) {
       auto& p = piece(address);
@@ -96,7 +97,8 @@ void HopperBlock::wgmma(int thread, float* d, int columns, const uint32_t* a, ui
     warp.products.push_back(std::move(product));
   }
   auto& product = warp.products[number];
-  check(product.columns == columns && product.b == b && product.accumulate == accumulate, "lanes disagree on a product");
+  check(product.columns == columns && product.b == b && product.accumulate == accumulate,
+        "lanes disagree on a product");
   product.a_registers[lane] = a;
   product.d[lane] = d;
   if (setup_.detail == Detail::full) {
@@ -153,7 +155,8 @@ void HopperBlock::multiply(int index, const Product& product) {
       for (int reg = 0; reg < 4; ++reg, ++d) {
         const int row = lane / 4 + (reg >> 1) * 8, column = block * 8 + (lane & 3) * 2 + (reg & 1);
         float sum = product.accumulate ? *d : 0.0f;
-        for (int k = 0; k < kStepDepth; ++k) sum += left[row][k] * right[static_cast<size_t>(k) * product.columns + column];
+        for (int k = 0; k < kStepDepth; ++k)
+          sum += left[row][k] * right[static_cast<size_t>(k) * product.columns + column];
         *d = sum;
       }
     if (--found->second.pending == 0) {

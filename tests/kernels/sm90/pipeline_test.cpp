@@ -1,5 +1,5 @@
-// Producer and consumers under thousands of interleavings, and the same with one thing broken each time: the checks must
-// find it.
+// Producer and consumers under thousands of interleavings, and the same with one thing broken each time: the checks
+// must find it.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -29,7 +29,9 @@ AttentionCase case_of(uint64_t seed) {
 }
 
 RunOptions options_of(uint64_t seed) {
-  return {.seed = seed, .order = seed % 2 ? Order::priorities : Order::uniform, .detail = Detail::checks_only,
+  return {.seed = seed,
+          .order = seed % 2 ? Order::priorities : Order::uniform,
+          .detail = Detail::checks_only,
           .pass_chance = 0.4};
 }
 
@@ -38,8 +40,8 @@ struct Sm90Pipeline : testing::Test {};
 using Plans = testing::Types<SmallPlan<64>, SmallPlan<128>, Plan<64>, Plan<128>>;
 TYPED_TEST_SUITE(Sm90Pipeline, Plans);
 
-// No interleaving hangs, overwrites a tile in use, reads one that is not there or in another order than from the last to
-// the first.
+// No interleaving hangs, overwrites a tile in use, reads one that is not there or in another order than from the last
+// to the first.
 TYPED_TEST(Sm90Pipeline, HoldsUnderEveryInterleaving) {
   constexpr int kTile = TypeParam::kKeyRows;
   const uint64_t runs = kTile == 16 ? 2000 : 100;
@@ -100,11 +102,14 @@ class BrokenMachine : public EmulatedMachine {
     const bool key_full = in(barrier, P::key_full(0)), value_full = in(barrier, P::value_full(0));
     const bool key_empty = in(barrier, P::key_empty(0)), value_empty = in(barrier, P::value_empty(0));
     if ((kFault == Fault::query_full_not_awaited && barrier == P::query_full()) ||
-        (kFault == Fault::key_full_not_awaited && key_full) || (kFault == Fault::value_full_not_awaited && value_full) ||
-        (kFault == Fault::key_empty_not_awaited && key_empty) || (kFault == Fault::value_empty_not_awaited && value_empty))
+        (kFault == Fault::key_full_not_awaited && key_full) ||
+        (kFault == Fault::value_full_not_awaited && value_full) ||
+        (kFault == Fault::key_empty_not_awaited && key_empty) ||
+        (kFault == Fault::value_empty_not_awaited && value_empty))
       return;
-    const bool flip = (kFault == Fault::key_full_phase && key_full) || (kFault == Fault::value_full_phase && value_full) ||
-                      (kFault == Fault::key_empty_phase && key_empty) || (kFault == Fault::value_empty_phase && value_empty);
+    const bool flip =
+        (kFault == Fault::key_full_phase && key_full) || (kFault == Fault::value_full_phase && value_full) ||
+        (kFault == Fault::key_empty_phase && key_empty) || (kFault == Fault::value_empty_phase && value_empty);
     EmulatedMachine::wait(barrier, flip ? phase ^ 1 : phase);
   }
   void arrive(int barrier) {
@@ -202,8 +207,8 @@ std::set<std::string> complaints() {
       run_blocks<P, BrokenMachine<P, kFault>>(c, data, options_of(seed));
     } catch (const std::runtime_error& error) {
       const std::string text = error.what();
-      for (const char* part : {"overwrites a tile in use", "not full", "deadlock", "without a fence", "without wgmma.fence",
-                               "still reads for it", "more arrivals"})
+      for (const char* part : {"overwrites a tile in use", "not full", "deadlock", "without a fence",
+                               "without wgmma.fence", "still reads for it", "more arrivals"})
         if (text.find(part) != std::string::npos) said.insert(part);
     }
   }
