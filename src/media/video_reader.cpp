@@ -204,19 +204,26 @@ class ClipBuilder {
  public:
   ClipBuilder(const std::string& path, const ReadLimits& limits) : path_(path), limits_(limits) {}
 
-  bool full() const { return limits_.stop_after_frames > 0 && clip_.frames >= limits_.stop_after_frames; }
+  bool full() const { return limits_.stop_after_frames > 0 && seen() - limits_.first_frame >= limits_.stop_after_frames; }
   Clip& clip() { return clip_; }
+  /// Frames of the file so far, kept or not.
+  int64_t seen() const { return clip_.first_frame + clip_.frames; }
   void set_path(const std::string& path) { path_ = path; }
 
   void append(const AVFrame& frame, const int32_t* matrix) {
     int64_t width = frame.width, height = frame.height;
     if (swaps_axes(matrix)) std::swap(width, height);
-    if (clip_.frames == 0) clip_.width = width, clip_.height = height;
-    LTXV_REQUIRE(Unsupported, width == clip_.width && height == clip_.height, path_, ": frame ", clip_.frames, " is ",
+    if (seen() == 0) clip_.width = width, clip_.height = height;
+    LTXV_REQUIRE(Unsupported, width == clip_.width && height == clip_.height, path_, ": frame ", seen(), " is ",
                  width, " x ", height, ", the ones before are ", clip_.width, " x ", clip_.height);
     LTXV_REQUIRE(Unsupported, height <= limits_.max_pixels_per_frame / width, path_, ": ", width, " x ", height,
                  " pixels, at most ", limits_.max_pixels_per_frame, " are accepted");
-    LTXV_REQUIRE(Unsupported, clip_.frames < limits_.max_frames, path_, ": more than ", limits_.max_frames, " frames");
+    LTXV_REQUIRE(Unsupported, seen() < limits_.max_frames, path_, ": more than ", limits_.max_frames, " frames");
+    if (clip_.frames > 0 && clip_.first_frame < limits_.first_frame) {  // the one before is not wanted, this one may be the last
+      clip_.rgb.clear();
+      clip_.first_frame += clip_.frames;
+      clip_.frames = 0;
+    }
     const int64_t bytes = (clip_.frames + 1) * width * height * 3;
     LTXV_REQUIRE(Unsupported, bytes <= limits_.max_bytes, path_, ": more than ", limits_.max_bytes, " bytes of frames");
     reader_.append(frame, matrix, clip_.rgb);
@@ -251,7 +258,7 @@ void read_file(const std::string& path, const ReadLimits& limits, ClipBuilder& b
   const CodecPtr decoder = open_decoder(*demuxer, stream, file, limits);
   const PacketPtr packet = own<PacketPtr>(av_packet_alloc(), "a packet");
   const FramePtr frame = own<FramePtr>(av_frame_alloc(), "a video frame");
-  const int64_t frames_before = builder.clip().frames;
+  const int64_t frames_before = builder.seen();
 
   for (bool more = true; more && !builder.full();) {
     const int got = av_read_frame(demuxer.get(), packet.get());
@@ -275,12 +282,12 @@ void read_file(const std::string& path, const ReadLimits& limits, ClipBuilder& b
       const int received = avcodec_receive_frame(decoder.get(), frame.get());
       if (received == AVERROR(EAGAIN) || received == AVERROR_EOF) break;
       av_check(received, path, "damaged");
-      require_sound(*frame, file, builder.clip().frames);
+      require_sound(*frame, file, builder.seen());
       builder.append(*frame, matrix_of(*frame, stream));
       av_frame_unref(frame.get());
     }
   }
-  LTXV_REQUIRE(IoError, builder.clip().frames > frames_before, path, ": no frame could be decoded");
+  LTXV_REQUIRE(IoError, builder.seen() > frames_before, path, ": no frame could be decoded");
 }
 
 /// The numbers for which files of the pattern exist, in order.
@@ -317,7 +324,7 @@ std::optional<NumberPattern> pattern_to_read(const std::string& path) {
 
 Clip read_clip(const std::string& path, const ReadLimits& limits) {
   const QuietScope quiet;
-  LTXV_CHECK(limits.max_pixels_per_frame > 0 && limits.stop_after_frames >= 0, path,
+  LTXV_CHECK(limits.max_pixels_per_frame > 0 && limits.stop_after_frames >= 0 && limits.first_frame >= 0, path,
              ": limits of reading out of range");
   ClipBuilder builder(path, limits);
   const std::optional<NumberPattern> pattern = pattern_to_read(path);

@@ -9,6 +9,7 @@ namespace ltxv::media {
 
 struct Clip {
   int64_t frames = 0, height = 0, width = 0;
+  int64_t first_frame = 0;       ///< of the file, that `rgb` begins with
   double frames_per_second = 0;  ///< mean rate; 0 where the file has none (images, sequences)
   std::vector<uint8_t> rgb;      ///< [T,H,W,3]
 };
@@ -17,6 +18,7 @@ struct ReadLimits {
   int64_t max_frames = 1 << 20;            ///< more is an error
   int64_t max_pixels_per_frame = 1 << 25;  ///< 33.5 million; checked before the picture is allocated
   int64_t max_bytes = int64_t{8} << 30;    ///< of Clip::rgb
+  int64_t first_frame = 0;                 ///< the ones before are decoded and thrown away; behind the end: the last frame is read
   int64_t stop_after_frames = 0;           ///< read only that many, without an error; 0 = all
 };
 

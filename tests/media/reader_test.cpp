@@ -153,5 +153,27 @@ TEST(Reader, VariableRateIsTheMean) {
   EXPECT_NEAR(read_clip(folder / "a.gif").frames_per_second, 30, 1);
 }
 
+TEST(Reader, APartOfAClipOrSequence) {
+  const TemporaryFolder folder;
+  for (const std::string name : {"a.mkv", "p%02d.png", "a.gif"}) {
+    const std::string path = folder / name;
+    write_clip(path, 16, 16, flat_frames(16, 16, 7));
+    const Clip all = read_clip(path);
+    ASSERT_EQ(all.frames, 7) << name;
+    const size_t frame = all.rgb.size() / 7;
+    const auto part = [&](size_t first, size_t count) { return Bytes(all.rgb.begin() + first * frame, all.rgb.begin() + (first + count) * frame); };
+    const Clip middle = read_clip(path, {.first_frame = 2, .stop_after_frames = 3});
+    EXPECT_EQ(middle.frames, 3) << name;
+    EXPECT_EQ(middle.first_frame, 2);
+    EXPECT_EQ(middle.rgb, part(2, 3));
+    EXPECT_EQ(read_clip(path, {.first_frame = 5}).rgb, part(5, 2));
+    EXPECT_EQ(read_clip(path, {.first_frame = 5, .stop_after_frames = 9}).rgb, part(5, 2));
+    const Clip behind = read_clip(path, {.first_frame = 100, .stop_after_frames = 3});  // the last one, which tells the count
+    EXPECT_EQ(behind.first_frame, 6);
+    EXPECT_EQ(behind.frames, 1);
+    EXPECT_EQ(behind.rgb, part(6, 1));
+  }
+}
+
 }  // namespace
 }  // namespace ltxv::media
