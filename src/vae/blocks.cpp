@@ -116,7 +116,7 @@ class SpaceToDepth : public Block {
         conv_(at / "conv", b.in_channels, b.out_channels / (stride_[0] * stride_[1] * stride_[2]), conv) {}
   at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
     // A second first frame makes 8k+1 frames divisible by two.
-    if (stride_[0] == 2) x = ops::pad_frames(x, {.front = 1});
+    if (stride_[0] == 2 && !(pass.carry && !pass.carry->is_first())) x = ops::pad_frames(x, {.front = 1});
     at::Tensor y = space_to_depth(conv_(x, pass), stride_);
     y.add_(space_to_depth(x, stride_).unflatten(1, {y.size(1), -1}).mean(2));
     return pass.path == VaePath::fast ? pass.scratch->as_volume(y) : y;
@@ -161,6 +161,8 @@ ops::FramePadding Conv3d::padding(const Pass& pass) const {
 at::Tensor Conv3d::operator()(const at::Tensor& x, const Pass& pass) const {
   at::Tensor frames = ops::pad_frames(x, padding(pass));
   if (pass.carry) pass.carry->join_(frames);
+  // A strided convolution stops at every second frame: the one behind the piece before is not the next but the one after it.
+  if (pass.carry && !pass.carry->is_first() && options_.stride[0] == 2) frames = frames.narrow(2, 1, frames.size(2) - 1).contiguous();
   return padded(std::move(frames), {}, pass);
 }
 

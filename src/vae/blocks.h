@@ -20,7 +20,7 @@ struct Pass {
   RunContext* run = nullptr;
   ops::Scratch* scratch = nullptr;
   VaePath path = VaePath::fast;
-  TimeCarry* carry = nullptr;  ///< the volume is a piece of the clip; decoders only
+  TimeCarry* carry = nullptr;  ///< the volume is a piece of the clip; decoders and causal encoders
   at::Tensor timestep;  ///< [B] f32, already scaled; undefined without timestep conditioning
   const std::function<at::Tensor(int64_t height, int64_t width)>* injected_noise = nullptr;
 };

@@ -1,6 +1,6 @@
 #pragma once
-// Running the later part of a decoder through a clip in pieces of time, so that its memory does not grow with the clip. Every layer
-// that looks beyond its own frame keeps what it needs of the piece before, and nothing is computed twice: the frames are those of
+// Running the later part of a decoder, or a causal encoder, through a clip in pieces of time, so that memory does not grow with the clip.
+// Every layer that looks beyond its own frame keeps what it needs of the piece before, and nothing is computed twice: the frames are those of
 // the whole clip but for the order of sums.
 #include <array>
 #include <deque>

@@ -94,6 +94,17 @@ std::array<int64_t, 3> vae_block_stride(const VaeBlock& block) {
   return {1, 1, 1};
 }
 
+std::vector<std::array<int64_t, 2>> injected_noise_shapes(const VaeConfig& config, int64_t latent_height, int64_t latent_width) {
+  std::vector<std::array<int64_t, 2>> shapes;
+  std::array<int64_t, 2> size = {latent_height, latent_width};
+  for (const VaeBlock& b : config.decoder_blocks) {
+    const auto s = vae_block_stride(b);
+    size = {size[0] * s[1], size[1] * s[2]};
+    if (b.inject_noise) shapes.insert(shapes.end(), 2 * b.layer_count, size);
+  }
+  return shapes;
+}
+
 void finish_vae_config(VaeConfig& config, const std::string& where) {
   const Compression down = walk_blocks(config.encoder_blocks, config.encoder_width, config.patch_size,
                                        {where, "encoder_blocks"}, check_encoder_block);

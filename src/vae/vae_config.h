@@ -53,6 +53,9 @@ enum class VaePath { fast, plain };
 /// Sub-positions (time, height, width) a compress_* block folds or unfolds; {1,1,1} for the residual kinds.
 std::array<int64_t, 3> vae_block_stride(const VaeBlock& block);
 
+/// Height and width of every noise map that one decode of latents of this size injects, in the order of use. Empty for most models.
+std::vector<std::array<int64_t, 2>> injected_noise_shapes(const VaeConfig& config, int64_t latent_height, int64_t latent_width);
+
 /// Checks that the lists hang together (kinds, widths, divisibility) and sets `compression`.
 /// Errors: BadWeights (widths that do not fit), Unsupported (a kind or combination this library does not compute); messages
 /// start with `where`, the name of the file the configuration came from.

@@ -88,16 +88,39 @@ VideoVae::~VideoVae() = default;
 VideoVae::VideoVae(VideoVae&&) noexcept = default;
 VideoVae& VideoVae::operator=(VideoVae&&) noexcept = default;
 
-at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, RunContext& run) const {
+struct EncodeCarry::Impl {
+  vae::TimeCarry time;
+  bool started = false;
+};
+EncodeCarry::EncodeCarry() : impl(std::make_unique<Impl>()) {}
+EncodeCarry::~EncodeCarry() = default;
+EncodeCarry::EncodeCarry(EncodeCarry&&) noexcept = default;
+EncodeCarry& EncodeCarry::operator=(EncodeCarry&&) noexcept = default;
+
+at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, RunContext& run) const { return encode_raw(pixels, nullptr, run); }
+
+at::Tensor VideoVae::encode_next(const at::Tensor& pixels, EncodeCarry& carry, RunContext& run) const {
+  LTXV_ASSERT(config_.encoder_causal, "an encoder that looks ahead cannot go through a clip in pieces");
+  return normalise(encode_raw(pixels, carry.impl.get(), run));
+}
+
+at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* carry, RunContext& run) const {
   LTXV_CHECK(encoder_, "this VAE was loaded without its encoder");
   LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) >= 1 && pixels.size(1) == config_.in_channels, "pixels have the shape ",
              volume_text(pixels), ", [B, ", config_.in_channels, ", T, H, W] is needed");
-  latent_shape({pixels.size(2), pixels.size(3), pixels.size(4)}, config_.compression);  // refuses sizes off the grid
+  // Refuses sizes off the grid; a later piece has no frame that stands alone.
+  const bool later = carry && carry->started;
+  latent_shape({pixels.size(2) + (later ? 1 : 0), pixels.size(3), pixels.size(4)}, config_.compression);
   ops::Scratch scratch;
   Pass pass;
   pass.run = &run;
   pass.scratch = &scratch;
   pass.path = path_;
+  if (carry) {
+    carry->time.start_piece(/*is_first=*/!later, /*is_last=*/false);
+    pass.carry = &carry->time;
+    carry->started = true;
+  }
   run.check_cancelled();
   at::Tensor x = vae::patchify(pixels.to(encoder_->dtype), config_.patch_size);
   if (path_ == VaePath::fast) x = scratch.as_volume(x);
@@ -188,14 +211,7 @@ at::Tensor VideoVae::denormalise(const at::Tensor& latents) const {
 }
 
 std::vector<std::array<int64_t, 2>> VideoVae::injected_noise_shapes(int64_t latent_height, int64_t latent_width) const {
-  std::vector<std::array<int64_t, 2>> shapes;
-  std::array<int64_t, 2> size = {latent_height, latent_width};
-  for (const VaeBlock& b : config_.decoder_blocks) {
-    const auto s = vae_block_stride(b);
-    size = {size[0] * s[1], size[1] * s[2]};
-    if (b.inject_noise) shapes.insert(shapes.end(), 2 * b.layer_count, size);
-  }
-  return shapes;
+  return ltxv::injected_noise_shapes(config_, latent_height, latent_width);
 }
 
 }  // namespace ltxv

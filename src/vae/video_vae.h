@@ -21,6 +21,18 @@ struct DecodeOptions {
   int64_t largest_volume = 32 << 20;
 };
 
+/// Where an encoder stands in a clip that it goes through in pieces of time. Belongs to one clip; holds what the causal layers need of
+/// the piece before, some frames a layer.
+class EncodeCarry {
+ public:
+  EncodeCarry();
+  ~EncodeCarry();
+  EncodeCarry(EncodeCarry&&) noexcept;
+  EncodeCarry& operator=(EncodeCarry&&) noexcept;
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
 /// Immutable after construction; calls from several threads are independent.
 class VideoVae {
  public:
@@ -40,6 +52,10 @@ class VideoVae {
   /// Errors: InvalidArgument (shape off the grid, no encoder loaded), Cancelled.
   at::Tensor encode(const at::Tensor& pixels, RunContext& run) const;
   at::Tensor encode_raw(const at::Tensor& pixels, RunContext& run) const;
+  /// Latents of the next piece of a clip, normalised: those of the whole clip but for the order of sums. Causal encoders only.
+  /// Shapes: pixels as above, T = temporal k + 1 in the first piece, temporal k in later ones -> k + 1 latents, later k.
+  /// Errors: as encode; InternalError for an encoder that looks ahead.
+  at::Tensor encode_next(const at::Tensor& pixels, EncodeCarry& carry, RunContext& run) const;
 
   /// Pixels before clamping. Mixing noise into the latents is the caller's business.
   /// Shapes: latents [B,C,Tl,Hl,Wl] -> [B,3,Tp,Hp,Wp] f32.
@@ -57,6 +73,7 @@ class VideoVae {
  private:
   struct Encoder;
   struct Decoder;
+  at::Tensor encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* carry, RunContext& run) const;
   VaeConfig config_;
   VaePath path_;
   std::unique_ptr<Encoder> encoder_;

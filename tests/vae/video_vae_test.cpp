@@ -107,6 +107,28 @@ TEST_P(VideoVaeCase, PiecesOfTimeGiveTheSameFrames) {
   }
 }
 
+TEST_P(VideoVaeCase, AClipEncodedInPiecesGivesTheSameLatents) {
+  const at::Tensor clip = made("clip", {m_.golden["encoded"].size(0), 3, 57, 64, 32}, 1);  // 8 latent frames
+  RunContext run;
+  for (const VaePath path : {VaePath::plain, VaePath::fast}) {
+    const VideoVae vae = open(m_, path);
+    if (!vae.config().encoder_causal) GTEST_SKIP() << "this encoder looks ahead";
+    const at::Tensor whole = vae.encode(clip, run);
+    for (const auto& pieces : {std::vector<int64_t>{1, 1, 1, 1, 1, 1, 1, 1}, {3, 2, 3}, {1, 7}, {7, 1}}) {
+      EncodeCarry carry;
+      std::vector<at::Tensor> parts;
+      int64_t frame = 0;
+      for (const int64_t count : pieces) {
+        const int64_t frames = 8 * count - (frame == 0 ? 7 : 0);
+        parts.push_back(vae.encode_next(clip.narrow(2, frame, frames).contiguous(), carry, run));
+        EXPECT_EQ(parts.back().size(2), count);
+        frame += frames;
+      }
+      EXPECT_MATCHES(at::cat(parts, 2), whole, 1e-5);
+    }
+  }
+}
+
 TEST_P(VideoVaeCase, OpensEitherHalfAlone) {
   const VideoVae encoder = open(m_, VaePath::fast, at::kFloat, VaeParts::encoder);
   const VideoVae decoder = open(m_, VaePath::fast, at::kFloat, VaeParts::decoder);
