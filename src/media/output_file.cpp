@@ -1,7 +1,6 @@
 #include "media/output_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/hidden_parts.h"
 
 namespace ltxv::media {
 namespace {
@@ -24,42 +24,12 @@ std::string name_of(const std::string& path) {
   return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
-std::string hidden_stem(const std::string& target) {
-  // File systems allow 255 bytes a name: 200 of the target's leave room for the rest.
-  return "." + name_of(target).substr(0, 200) + ".ltxv-";
-}
-
 std::string next_hidden_path(const std::string& target) {
   static std::atomic<uint64_t> counter{0};
-  return text(folder_of(target), "/", hidden_stem(target), ::getpid(), "-", counter++, ".part");
+  return text(folder_of(target), "/", hidden_stem(name_of(target)), ::getpid(), "-", counter++, ".part");
 }
 
-bool lock(int descriptor) { return ::flock(descriptor, LOCK_EX | LOCK_NB) == 0; }
-
-/// Between creation and lock, another writer may have taken the new file for an abandoned one.
-bool still_there(int descriptor, const std::string& path) {
-  struct stat mine = {}, named = {};
-  return ::fstat(descriptor, &mine) == 0 && ::stat(path.c_str(), &named) == 0 && mine.st_ino == named.st_ino &&
-         mine.st_dev == named.st_dev;
-}
-
-/// Removes hidden files and folders of the same target whose owner is gone. Best effort: a leftover is no reason to
-/// fail.
-void remove_abandoned(const std::string& target) {
-  namespace fs = std::filesystem;
-  const std::string stem = hidden_stem(target);
-  std::error_code ignored;
-  for (fs::directory_iterator entry(folder_of(target), ignored), end; !ignored && entry != end;
-       entry.increment(ignored)) {
-    const std::string name = entry->path().filename().string();
-    if (name.rfind(stem, 0) != 0 || !name.ends_with(".part")) continue;
-    const int descriptor = ::open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (descriptor < 0) continue;
-    std::error_code not_removed;
-    if (lock(descriptor)) fs::remove_all(entry->path(), not_removed);
-    ::close(descriptor);
-  }
-}
+void remove_abandoned(const std::string& target) { remove_abandoned_parts(folder_of(target), hidden_stem(name_of(target))); }
 
 [[noreturn]] void fail_for(const std::string& path, int error_number) {
   throw IoError(text(path, ": ", system_message(error_number)));
@@ -103,7 +73,7 @@ OutputFile::OutputFile(const std::string& target) : target_(target) {
     if (descriptor_ < 0 && errno == EEXIST) continue;
     if (descriptor_ < 0) fail(errno);
     // A file system without locks (some network mounts) only loses the clean-up after a kill.
-    if (!lock(descriptor_) || still_there(descriptor_, hidden_)) return;
+    if (!lock_part(descriptor_) || part_is_there(descriptor_, hidden_)) return;
     ::close(descriptor_);
     descriptor_ = -1;
   }
@@ -163,7 +133,7 @@ OutputFolder::OutputFolder(const std::string& target) : target_(target) {
       fail_for(target_, errno);
     }
     descriptor_ = ::open(hidden_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor_ >= 0 && (!lock(descriptor_) || still_there(descriptor_, hidden_))) return;
+    if (descriptor_ >= 0 && (!lock_part(descriptor_) || part_is_there(descriptor_, hidden_))) return;
     discard();
   }
   throw IoError(text(target, ": no free name for a temporary folder beside it"));

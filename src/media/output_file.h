@@ -1,8 +1,6 @@
 #pragma once
-// Files that are complete or absent: written under a hidden name beside the target, renamed at the end, removed
-// otherwise. The hidden name is ".NAME.ltxv-PID-COUNT.part". Its owner holds a lock on it, so that the next writer of
-// the same target can tell what a killed process left behind from what another one is still writing, and removes only
-// the former.
+// Files that are complete or absent: written under a hidden name beside the target (base/hidden_parts.h), renamed at the end, removed
+// otherwise.
 #include <cstdint>
 #include <string>
 #include <vector>

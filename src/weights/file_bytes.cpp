@@ -11,8 +11,10 @@
 #include <cstring>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include "base/error.h"
+#include "base/hidden_parts.h"
 
 namespace ltxv {
 namespace {
@@ -37,13 +39,16 @@ class PartFile {
     }
     const size_t slash = path.rfind('/');
     folder_ = slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
-    // Cut so that the longest legal name still leaves room for what is added.
-    const std::string name = path.substr(folder_.size()).substr(0, 180);
+    const std::string stem = hidden_stem(path.substr(folder_.size()));
+    remove_abandoned_parts(folder_, stem);
     static std::atomic<unsigned> counter{0};
     for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
-      part_ = text(folder_, ".", name, ".ltxv-", ::getpid(), "-", counter.fetch_add(1), ".part");
+      part_ = text(folder_, stem, ::getpid(), "-", counter.fetch_add(1), ".part");
       descriptor_ = ::open(part_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) break;
+      if (descriptor_ < 0 || !lock_part(descriptor_) || part_is_there(descriptor_, part_)) continue;
+      ::close(descriptor_);
+      descriptor_ = -1;
     }
     if (descriptor_ < 0) fail(path, "cannot be written", errno);
   }
@@ -67,11 +72,10 @@ class PartFile {
 
   void finish() {
     if (::fsync(descriptor_) != 0) fail(path_, "cannot be written", errno);
-    const int descriptor = descriptor_;
-    descriptor_ = -1;
-    if (::close(descriptor) != 0 && errno != EINTR) fail(path_, "cannot be written", errno);
+    // Closed behind the rename: without its lock the file would be an abandoned one to another writer.
     if (::rename(part_.c_str(), path_.c_str()) != 0) fail(path_, "cannot be renamed into place", errno);
     renamed_ = true;
+    ::close(std::exchange(descriptor_, -1));
     // The rename itself must survive a power cut; a file system that cannot sync a folder is no reason to fail.
     const int folder = ::open(folder_.empty() ? "." : folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder >= 0) {
