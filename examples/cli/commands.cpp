@@ -217,7 +217,7 @@ void decode(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
 void convert(const Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
   const Stopwatch watch;
   const ordered_json report = parse(as_usage(o, [&] {
-    return ltxv::convert_files({.paths = o.inputs, .release = o.engine.release, .output = o.output, .dtype = o.convert_dtype},
+    return ltxv::convert_files({.paths = o.inputs, .release = o.engine.release, .output = o.output, .dtype = o.convert_dtype, .names = o.convert_names},
                                reporter.hooks(cancel));
   }));
   for (const ordered_json& path : report["left_out"])

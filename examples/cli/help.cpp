@@ -107,7 +107,8 @@ std::string help_examples(const std::string& command) {
     return "examples:\n"
            "  ltxv convert ltxv-2b.safetensors t5xxl_fp16.safetensors spiece.model -o ./folder\n"
            "  ltxv convert ./LTX-Video-0.9.5 -o ltxv-2b-0.9.5.safetensors --dtype bf16\n"
-           "  ltxv convert ltxv-13b.safetensors -o ltxv-13b-Q8_0.gguf --dtype q8_0\n";
+           "  ltxv convert ltxv-13b.safetensors -o ltxv-13b-Q8_0.gguf --dtype q8_0\n"
+           "  ltxv convert style.safetensors -o style-comfyui.safetensors --names comfyui\n";
   }
   if (command == "doctor") {
     return "examples:\n"

@@ -398,7 +398,7 @@ struct Commands {
     text(c, "--save-noise", "FILE", g.save_noise_path, "write the random draws of this run")->group("reproduce");
     text(c, "--save-latents", "FILE", g.save_latents_path, "write the denoised latents before decoding")
         ->group("reproduce");
-    text(c, "--prompt-embeds", "FILE", g.prompt_embeds_path, "made by 'ltxv embed', instead of PROMPT")
+    text(c, "--prompt-embeds", "FILE", g.prompt_embeds_path, "made by 'ltxv embed', instead of PROMPT; with --window-frames one file a window, separated by |, the last repeats")
         ->group("reproduce");
     text(c, "--negative-prompt-embeds", "FILE", g.negative_prompt_embeds_path,
          "made by 'ltxv embed', instead of --negative")
@@ -477,12 +477,15 @@ struct Commands {
     add_general(info);
 
     auto* convert = add_command("convert", "Write model files in another form, tensor by tensor.");
-    convert->add_option("IN", options.inputs, "a model folder, a checkpoint, or parts apart: .safetensors, .gguf, component folders, a bundled name");
+    convert->add_option("IN", options.inputs, "a model folder, a checkpoint, or parts apart: .safetensors, .gguf, component folders, a bundled name; or one LoRA or latent upsampler");
     text(convert, "-o,--output", "OUT", options.output,
          ".safetensors: the original one-file form; .gguf: the transformer (or a text encoder alone); anything else: a folder in diffusers' layout")
         ->group("general");
     words(convert, "--dtype", options.convert_dtype, {"fp32", "bf16", "fp16", "fp8_e4m3", "q8_0"},
           "number format of the weights: fp32, bf16, fp16, fp8_e4m3 (with scales), q8_0 (only .gguf) (default: as stored)")
+        ->group("general");
+    words(convert, "--names", options.convert_names, {"diffusers", "peft", "comfyui", "kohya"},
+          "names of a LoRA's tensors: diffusers (the same as peft), comfyui, kohya (default: as stored)")
         ->group("general");
     text(convert, "--release", "NAME", options.engine.release, "release of files that do not describe themselves (docs/models.md)")
         ->group("general");

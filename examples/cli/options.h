@@ -32,7 +32,7 @@ struct Options {
   bool print_request = false;
 
   std::vector<std::string> inputs;  ///< of doctor and convert
-  std::string convert_dtype;
+  std::string convert_dtype, convert_names;
   bool kernels = false;             ///< doctor: report on this build instead
   bool headers_only = false;
 };

@@ -169,7 +169,7 @@ LTXV_API ltxv_status ltxv_files_check(const ltxv_check_options *options, ltxv_te
 typedef struct ltxv_convert_options {
   uint32_t struct_size;
   int32_t path_count;
-  const char *const *paths;   /* a model folder, or a checkpoint, or parts apart; bundled names */
+  const char *const *paths;   /* a model folder, a checkpoint or parts apart; or one LoRA or latent upsampler */
   const char *release;        /* of files that do not describe themselves; NULL: found out */
   const char *output;         /* *.safetensors, *.gguf, or a folder to be made; required */
   const char *dtype;          /* NULL: as stored; "fp32", "bf16", "fp16", "fp8_e4m3" (with scales), "q8_0" (GGUF only) */
@@ -177,9 +177,11 @@ typedef struct ltxv_convert_options {
   ltxv_log_fn on_log;
   void *user_data;
   const ltxv_cancel *cancel;
+  const char *names;          /* of a LoRA: "diffusers" (or "peft"), "comfyui", "kohya"; NULL: as stored */
 } ltxv_convert_options;
 /** Writes model files in another form: a folder in diffusers' layout, one .safetensors file in the names of the original
- *  checkpoints with the configuration in its metadata, or a .gguf file. What is written is complete or absent; a folder that
+ *  checkpoints with the configuration in its metadata, or a .gguf file; a LoRA in the names of another program; a latent
+ *  upsampler as a file or a folder. What is written is complete or absent; a folder that
  *  is there and not empty is refused. Memory holds a piece of one tensor. *out, which may be NULL, receives one JSON object:
  *  `output`, `form`, `tensors`, `bytes`, `left_out`. Any thread.
  *  Errors: INVALID_ARGUMENT, IO, BAD_WEIGHTS, UNSUPPORTED, NUMERIC (a value the new dtype does not hold), CANCELLED. */
@@ -285,8 +287,12 @@ typedef struct ltxv_engine_properties {
   int32_t frame_count;
   int32_t step_count;
   double frames_per_second;
-  double guidance_scale;
+  double guidance_scale;        /* where the preset has a list: the largest of it */
   uint64_t seed;
+  const double *guidance_scales;    /* the list, one entry for each of guidance_timesteps; NULL without one. The engine's own: valid */
+  const double *guidance_timesteps; /* until it is freed */
+  int32_t guidance_scale_count;
+  int32_t guidance_timestep_count;
 } ltxv_engine_properties;
 LTXV_API ltxv_status ltxv_engine_info(const ltxv_engine *engine, ltxv_engine_properties *out,
                                       ltxv_error *error) LTXV_NOEXCEPT;

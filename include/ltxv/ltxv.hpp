@@ -667,7 +667,7 @@ inline std::string check_files(const check_options& o, const hooks& h = {}) {
 
 struct convert_options {
   std::vector<std::string> paths;
-  std::string release, output, dtype;
+  std::string release, output, dtype, names;
 };
 /// Writes model files in another form; JSON on what was written. See ltxv_files_convert.
 inline std::string convert_files(const convert_options& o, const hooks& h = {}) {
@@ -679,6 +679,7 @@ inline std::string convert_files(const convert_options& o, const hooks& h = {}) 
   c.release = detail::c_string(o.release);
   c.output = detail::c_string(o.output);
   c.dtype = detail::c_string(o.dtype);
+  c.names = detail::c_string(o.names);
   detail::hook_bridge bridge(h);
   bridge.attach(c);
   ltxv_text* raw = nullptr;

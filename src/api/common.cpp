@@ -122,7 +122,8 @@ ltxv_status ltxv_files_convert(const ltxv_convert_options* options, ltxv_text** 
     const auto report = ltxv::convert_files({.paths = ltxv::api::path_list(o.paths, o.path_count, "paths"),
                                              .release = ltxv::api::path_or_empty(o.release),
                                              .output = ltxv::api::required_path(o.output, "output"),
-                                             .dtype = ltxv::api::path_or_empty(o.dtype)},
+                                             .dtype = ltxv::api::path_or_empty(o.dtype),
+                                             .names = ltxv::api::path_or_empty(o.names)},
                                             ltxv::api::run_hooks(o));
     if (out != nullptr) *out = new ltxv_text{report};
   });

@@ -1,4 +1,5 @@
 // Engine, generate, and the stages one by one.
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -259,7 +260,13 @@ ltxv_status ltxv_engine_info(const ltxv_engine* engine, ltxv_engine_properties* 
     p.frame_count = narrow(preset.frame_count);
     p.step_count = narrow(preset.sigmas.empty() ? preset.step_count : static_cast<int64_t>(preset.sigmas.size()));
     p.frames_per_second = preset.frames_per_second;
-    p.guidance_scale = preset.guidance_scale;
+    const auto& scales = preset.pass.guidance_scales;
+    const auto& timesteps = preset.pass.guidance_timesteps;
+    p.guidance_scale = scales.empty() ? preset.guidance_scale : *std::max_element(scales.begin(), scales.end());
+    if (scales.size() > 1) {
+      p.guidance_scales = scales.data(), p.guidance_scale_count = narrow(static_cast<int64_t>(scales.size()));
+      p.guidance_timesteps = timesteps.data(), p.guidance_timestep_count = narrow(static_cast<int64_t>(timesteps.size()));
+    }
     p.seed = preset.seed;
     write_versioned(out, p, "out");
   });

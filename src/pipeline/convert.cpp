@@ -1,13 +1,12 @@
 #include "pipeline/convert.h"
 
-#include <unistd.h>
-
-#include <atomic>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "pipeline/config_json.h"
+#include "pipeline/convert_adapters.h"
 #include "pipeline/convert_tensors.h"
+#include "pipeline/part_folder.h"
 #include "pipeline/part_spec.h"
 #include "pipeline/spec_files.h"
 #include "weights/file_bytes.h"
@@ -19,43 +18,6 @@ namespace fs = std::filesystem;
 using json = nlohmann::ordered_json;
 using Metadata = std::map<std::string, std::string>;
 
-// A folder made beside its place and renamed into it; gone when something throws.
-class PartFolder {
- public:
-  explicit PartFolder(const std::string& path) : path_(fs::path(path).lexically_normal()) {
-    if (!path_.has_filename()) path_ = path_.parent_path();
-    std::error_code failed;
-    LTXV_REQUIRE(IoError, !fs::exists(path_) || (fs::is_directory(path_) && fs::is_empty(path_, failed)), printable(path),
-                 ": is already there and not an empty folder");
-    static std::atomic<unsigned> counter{0};
-    part_ = path_.parent_path() / text(".", path_.filename().string(), ".ltxv-", ::getpid(), "-", counter.fetch_add(1), ".part");
-    LTXV_REQUIRE(IoError, fs::create_directory(part_, failed), printable(path), ": cannot be written: ", failed.message());
-  }
-  PartFolder(const PartFolder&) = delete;
-  PartFolder& operator=(const PartFolder&) = delete;
-  ~PartFolder() {
-    std::error_code ignored;
-    if (!finished_) fs::remove_all(part_, ignored);
-  }
-  std::string folder(const std::string& name) const {
-    std::error_code failed;
-    const auto path = name.empty() ? part_ : part_ / name;
-    fs::create_directories(path, failed);
-    LTXV_REQUIRE(IoError, !failed, printable(path_.string()), ": cannot be written: ", failed.message());
-    return path.string();
-  }
-  void finish() {
-    std::error_code failed;
-    fs::rename(part_, path_, failed);  // over an empty folder, too
-    LTXV_REQUIRE(IoError, !failed, printable(path_.string()), ": cannot be renamed into place: ", failed.message());
-    finished_ = true;
-  }
-
- private:
-  fs::path path_, part_;
-  bool finished_ = false;
-};
-
 void write_text(const std::string& path, const std::string& content) {
   write_atomically(path, [&](const auto& write) { write(content.data(), content.size()); });
 }
@@ -66,6 +28,7 @@ class Conversion {
  public:
   Conversion(const ConvertOptions& options, const RunHooks& hooks) : options_(options), dtype_(written_dtype(options.dtype)), run_(hooks) {
     read_parts();
+    if (beside_) return;
     if (const auto parts = model_parts(set_, options.release)) {
       spec_ = load_model_spec(*parts);
       model_ = parts->model;
@@ -75,13 +38,14 @@ class Conversion {
   std::string run() {
     const auto extension = fs::path(options_.output).extension().string();
     report_["output"] = options_.output;
-    if (extension == ".gguf") {
+    if (beside_) {
+      write_beside(extension);
+    } else if (extension == ".gguf") {
       to_gguf();
     } else if (extension == ".safetensors") {
       to_single_file();
     } else {
-      for (const char* other : {".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json"})
-        LTXV_CHECK(extension != other, "'", printable(options_.output), "' is neither .safetensors, .gguf nor a folder");
+      refuse_extension(extension);
       to_folder();
     }
     report_["tensors"] = tensor_count_;
@@ -91,20 +55,49 @@ class Conversion {
   }
 
  private:
+  void refuse_extension(const std::string& extension) const {
+    for (const char* other : {".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json"})
+      LTXV_CHECK(extension != other, "'", printable(options_.output), "' is neither .safetensors, .gguf nor a folder");
+  }
+
+  // A LoRA or an upsampler.
+  void write_beside(const std::string& extension) {
+    const bool lora = beside_->is(FileKind::lora);
+    auto written = lora ? lora_tensors(*beside_, lora_names(options_.names), dtype_, run_) : upsampler_tensors(*beside_, dtype_, run_);
+    for (const StreamedTensor& tensor : written.tensors) byte_count_ += static_cast<int64_t>(stored_bytes(tensor));
+    tensor_count_ = static_cast<int64_t>(written.tensors.size());
+    report_["form"] = lora ? "LoRA" : extension == ".safetensors" ? "latent upsampler in one file" : "latent upsampler, diffusers' layout";
+    if (written.text_encoder_tensors > 0) left_out_.push_back(text(beside_->path, ", ", written.text_encoder_tensors, " tensors for a text encoder"));
+    if (extension == ".safetensors") {
+      if (!lora) written.metadata = {{"config", upsampler_description(*beside_->upsampler, UpsamplerForm::original).dump()}};
+      return save_safetensors(options_.output, std::move(written.tensors), written.metadata);
+    }
+    LTXV_CHECK(!lora && extension != ".gguf", printable(options_.output), ": a ", kind_words(beside_->file_kind), " is written as .safetensors",
+               lora ? "" : " or as a folder");
+    refuse_extension(extension);
+    PartFolder out(options_.output);
+    write_json(out.folder("") + "/config.json", upsampler_description(*beside_->upsampler, UpsamplerForm::diffusers));
+    save_safetensors(out.folder("") + "/diffusion_pytorch_model.safetensors", std::move(written.tensors), {{"format", "pt"}});
+    out.finish();
+  }
+
   void read_parts() {
     LTXV_CHECK(!options_.paths.empty(), "no file to convert");
     LTXV_CHECK(!options_.output.empty(), "no output to convert to");
     for (const std::string& path : options_.paths)
       for (Part& part : identify(path, findings_)) parts_.push_back(std::move(part));
     for (const Part& part : parts_) {
-      LTXV_CHECK(!part.is(FileKind::lora) && !part.is(FileKind::upsampler), printable(part.path), ": a ", kind_words(part.file_kind),
-                 " is used as it is; models and their parts are converted");
       check_names(part, findings_);
+      if (!part.is(FileKind::lora) && !part.is(FileKind::upsampler)) continue;
+      LTXV_CHECK(parts_.size() == 1, printable(part.path), ": a ", kind_words(part.file_kind), " is converted by itself, not with other files");
+      beside_ = &part;
     }
     for (const json& finding : findings_.list()) {
       if (finding["severity"] != "problem") continue;
       throw BadWeights(text(finding["path"].get<std::string>(), ": ", finding["message"].get<std::string>()));
     }
+    LTXV_CHECK(options_.names.empty() || (beside_ && beside_->is(FileKind::lora)), "names ", options_.names, ": only of LoRA files");
+    if (beside_) return;
     set_ = set_of(parts_, findings_);
     LTXV_CHECK(set_.transformer || set_.vae || set_.text, "nothing to convert: no transformer, VAE or text encoder was given");
   }
@@ -273,6 +266,7 @@ class Conversion {
   Findings findings_;
   std::vector<Part> parts_;
   PartSet set_;
+  const Part* beside_ = nullptr;  // what is no part of a model: a LoRA or an upsampler
   std::optional<ModelSpec> spec_;
   std::string model_;  // what spec_ was loaded from
   json report_ = json::object(), left_out_ = json::array();

@@ -221,5 +221,25 @@ TEST(Engine, DescribesItselfAndItsGrid) {
   EXPECT_EQ(info.latent_channel_count, 8);
 }
 
+TEST(Engine, APresetsListOfGuidanceIsShownWhole) {
+  TempFolder folder;
+  const std::string release = folder.write("mine.json", R"({"name": "mine", "base": "ltxv-0.9.5+", "presets": {
+    "default": {"guidance_timesteps": [1.0, 0.97, 0.9], "guidance_scale": [1, 6, 2]}}})");
+  ltxv_engine_options options = ltxv_engine_options_init();
+  options.model = kTinyModel;
+  options.release = release.c_str();
+  ltxv_engine* engine = nullptr;
+  ASSERT_EQ(ltxv_engine_open(&options, &engine, nullptr), LTXV_OK);
+  ltxv_engine_properties info = ltxv_engine_properties_init();
+  ASSERT_EQ(ltxv_engine_info(engine, &info, nullptr), LTXV_OK);
+  EXPECT_EQ(info.guidance_scale, 6);
+  EXPECT_EQ(std::vector<double>(info.guidance_scales, info.guidance_scales + info.guidance_scale_count), (std::vector<double>{1, 6, 2}));
+  EXPECT_EQ(std::vector<double>(info.guidance_timesteps, info.guidance_timesteps + info.guidance_timestep_count), (std::vector<double>{1, 0.97, 0.9}));
+  ltxv_engine_free(engine);
+  ASSERT_EQ(ltxv_engine_info(tiny_engine(), &info, nullptr), LTXV_OK);
+  EXPECT_EQ(info.guidance_scale_count, 0);
+  EXPECT_EQ(info.guidance_scales, nullptr);
+}
+
 }  // namespace
 }  // namespace ltxv::test

@@ -1,7 +1,10 @@
 // Model files in another form: the same tensors, the same description, the same frames; or one line and nothing written.
 #include "pipeline/convert.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -10,6 +13,7 @@
 #include "pipeline/engine.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
+#include "support/made_upsampler.h"
 #include "support/model_copy.h"
 #include "vae/vae_config_json.h"
 #include "weights/retype.h"
@@ -74,6 +78,12 @@ TEST(Convert, ThereAndBackKeepsTensorsDescriptionAndFrames) {
   EXPECT_EQ(last.transformer.causal_positions, first.transformer.causal_positions);
   EXPECT_EQ(last.schedule.kind, first.schedule.kind);
   EXPECT_TRUE(check_files({.paths = {again}}).find("\"good\":true") != std::string::npos);
+
+  // The tokenizer is found beside an encoder out of a folder of its own.
+  std::filesystem::create_directory(folder / "enc");
+  convert({kTiny + "/text_encoder"}, folder / "enc/t5.safetensors");
+  folder.write("enc/spiece.model", read_file(kTiny + "/tokenizer/spiece.model"));
+  EXPECT_EQ(load_model_spec({.model = file, .text_encoder = folder / "enc/t5.safetensors"}).tokenizer_path, folder / "enc/spiece.model");
 
   const auto frames = frames_of({.model = kTiny, .dtype = "fp32", .thread_count = 1});
   EXPECT_TRUE(at::equal(frames_of({.model = again, .dtype = "fp32", .thread_count = 1}), frames));
@@ -150,6 +160,122 @@ TEST(Convert, Q8IsTheFormatsArithmetic) {
   write_as(source->entries().front(), {}, StoredType::q8_0, [&](const void* data, uint64_t count) { bytes.append(static_cast<const char*>(data), count); });
   ASSERT_EQ(bytes.size(), 34u);
   EXPECT_EQ(bytes.substr(0, 7), std::string("\x00\x3c\x81\x3f\x01\xff\x01", 7));  // f16 1.0 is 0x3c00
+}
+
+// What a LoRA of the given file makes of the tiny model's weights: the arithmetic of the file, whatever its names.
+at::Tensor changed_latents(const std::string& lora) {
+  Request request;
+  request.prompt = "a red circle";
+  request.width = 64, request.height = 32, request.frame_count = 9, request.step_count = 2, request.seed = 3;
+  if (!lora.empty()) request.loras = {{lora, 0.7}};
+  return Engine::open({.model = kTiny, .dtype = "fp32", .thread_count = 1})->generate(request).latents;
+}
+
+TEST(Convert, LorasChangeTheirNamesAndNothingElse) {
+  const TempFolder folder;
+  std::map<std::string, at::Tensor> kohya;
+  const auto add = [&](const std::string& path, int64_t in, int64_t out, double alpha) {
+    kohya["lora_unet_" + path + ".lora_down.weight"] = made(path + "d", {2, in}, 0.5f);
+    kohya["lora_unet_" + path + ".lora_up.weight"] = made(path + "u", {out, 2}, 0.5f);
+    kohya["lora_unet_" + path + ".alpha"] = at::full({}, alpha);
+  };
+  const auto shape_of = [&](const std::string& name) { return open_component_folder(kTiny + "/transformer")->find(name + ".weight")->shape; };
+  const auto add_layer = [&](const std::string& flat, const std::string& diffusers, double alpha) {
+    const auto shape = shape_of(diffusers);
+    add(flat, shape[1], shape[0], alpha);
+  };
+  add_layer("transformer_blocks_1_attn1_to_out_0", "transformer_blocks.1.attn1.to_out.0", 1);
+  add_layer("transformer_blocks_2_ff_net_0_proj", "transformer_blocks.2.ff.net.0.proj", 2);
+  add_layer("patchify_proj", "proj_in", 4);
+  kohya["lora_te_text_model.lora_down.weight"] = at::ones({2, 3});
+  save_tensors(folder / "kohya.safetensors", kohya, {{"ss_network_module", "networks.lora"}, {"reference_downscale_factor", "2"}});
+
+  const auto report = json::parse(convert_files({.paths = {folder / "kohya.safetensors"}, .output = folder / "diffusers.safetensors", .names = "peft"}));
+  EXPECT_EQ(report["form"], "LoRA");
+  EXPECT_EQ(report["left_out"].size(), 1u);
+  const auto renamed = tensors_of(folder / "diffusers.safetensors");
+  EXPECT_EQ(renamed.size(), 6u);
+  const std::string block = "transformer_blocks_1_attn1_to_out_0";
+  EXPECT_TRUE(at::equal(renamed.at("transformer.transformer_blocks.1.attn1.to_out.0.lora_A.weight"), kohya.at("lora_unet_" + block + ".lora_down.weight")));
+  // alpha 1 of rank 2: a half
+  EXPECT_TRUE(at::equal(renamed.at("transformer.transformer_blocks.1.attn1.to_out.0.lora_B.weight"), kohya.at("lora_unet_" + block + ".lora_up.weight") / 2));
+  EXPECT_TRUE(renamed.count("transformer.proj_in.lora_A.weight"));
+  EXPECT_EQ(open_tensors(folder / "diffusers.safetensors")->metadata().at("reference_downscale_factor"), "2");
+
+  convert_files({.paths = {folder / "kohya.safetensors"}, .output = folder / "comfyui.safetensors", .names = "comfyui"});
+  const auto comfyui = tensors_of(folder / "comfyui.safetensors");
+  EXPECT_EQ(comfyui.at("diffusion_model.patchify_proj.alpha").item<float>(), 4);
+  EXPECT_EQ(comfyui.count("diffusion_model.transformer_blocks.2.ff.net.0.proj.alpha"), 0u);  // the rank itself
+  convert_files({.paths = {folder / "comfyui.safetensors"}, .output = folder / "again.safetensors", .names = "kohya"});
+  const auto again = tensors_of(folder / "again.safetensors");
+  for (const auto& [name, tensor] : kohya)
+    if (!name.starts_with("lora_te")) EXPECT_TRUE(at::equal(again.at(name), tensor.to(at::kFloat))) << name;
+  convert_files({.paths = {folder / "kohya.safetensors"}, .output = folder / "half.safetensors", .dtype = "bf16"});
+  EXPECT_TRUE(at::equal(tensors_of(folder / "half.safetensors").at("lora_unet_" + block + ".lora_up.weight"),
+                        kohya.at("lora_unet_" + block + ".lora_up.weight").to(at::kBFloat16)));
+
+  const auto expected = changed_latents(folder / "kohya.safetensors");
+  EXPECT_GT(error_over_deviation(expected, changed_latents("")), 1e-3);
+  for (const char* file : {"diffusers.safetensors", "comfyui.safetensors", "again.safetensors"})
+    EXPECT_LT(error_over_deviation(changed_latents(folder / file), expected), 1e-5) << file;
+}
+
+TEST(Convert, UpsamplersInBothForms) {
+  const TempFolder folder;
+  const UpsamplerConfig config{.channels = 8, .width = 32, .blocks_a_stage = 2};
+  const auto file = write_upsampler_file(folder, "up.safetensors", config);
+  EXPECT_EQ(convert({file}, folder / "up")["form"], "latent upsampler, diffusers' layout");
+  EXPECT_EQ(json::parse(read_file(folder / "up/config.json")), json::parse(upsampler_json(config, "LTXLatentUpsamplerModel")));
+  expect_same_tensors(folder / "up", file);
+  convert({folder / "up"}, folder / "again.safetensors");
+  EXPECT_EQ(json::parse(open_tensors(folder / "again.safetensors")->metadata().at("config")), json::parse(upsampler_json(config, "LatentUpsampler")));
+  expect_same_tensors(folder / "again.safetensors", file);
+  convert({file}, folder / "half.safetensors", "bf16");
+  EXPECT_TRUE(at::equal(tensors_of(folder / "half.safetensors").at("final_conv.weight"), tensors_of(file).at("final_conv.weight").to(at::kBFloat16)));
+}
+
+TEST(Convert, LorasAndUpsamplersAreRefusedInOneLine) {
+  const TempFolder folder;
+  const auto up = write_upsampler_file(folder, "up.safetensors", {.channels = 8, .width = 32, .blocks_a_stage = 2});
+  const auto lora = [&](const std::string& name, const std::map<std::string, at::Tensor>& tensors) {
+    save_tensors(folder / name, tensors);
+    return folder / name;
+  };
+  const std::string to_q = "transformer.transformer_blocks.0.attn1.to_q";
+  const auto good = lora("good.safetensors", {{to_q + ".lora_A.weight", at::ones({2, 4})}, {to_q + ".lora_B.weight", at::ones({4, 2})}});
+  const auto other = lora("other.safetensors", {{"transformer.single_blocks.0.linear.lora_A.weight", at::ones({2, 4})},
+                                                {"transformer.single_blocks.0.linear.lora_B.weight", at::ones({4, 2})}});
+  const auto full = lora("full.safetensors", {{"diffusion_model.proj_out.diff", at::ones({4, 4})}});
+  const auto refused = [&](ErrorCode code, const std::string& words, const ConvertOptions& options) {
+    expect_error(code, words, [&] { convert_files(options); });
+    EXPECT_FALSE(std::filesystem::exists(options.output));
+  };
+  const std::string out = folder / "o.safetensors";
+  refused(ErrorCode::invalid_argument, "not one of diffusers (peft), comfyui, kohya", {.paths = {good}, .output = out, .names = "a1111"});
+  refused(ErrorCode::invalid_argument, "names kohya: only of LoRA files", {.paths = {up}, .output = out, .names = "kohya"});
+  refused(ErrorCode::invalid_argument, "is written as fp32, bf16 or fp16", {.paths = {good}, .output = out, .dtype = "fp8_e4m3"});
+  refused(ErrorCode::invalid_argument, "a LoRA is written as .safetensors", {.paths = {good}, .output = folder / "o"});
+  refused(ErrorCode::invalid_argument, "is converted by itself", {.paths = {kTiny, good}, .output = out});
+  refused(ErrorCode::bad_weights, "match nothing in an LTX-Video transformer: 'transformer.single_blocks.0.linear'",
+          {.paths = {other}, .output = out, .names = "kohya"});
+  refused(ErrorCode::unsupported, "has no place in the names of diffusers", {.paths = {full}, .output = out, .names = "diffusers"});
+}
+
+TEST(Convert, WhatAKilledConversionLeftIsCleanedUp) {
+  const TempFolder folder;
+  // Another process's, that holds no lock any more; and one that is being written.
+  std::filesystem::create_directories(folder / ".out.ltxv-1-0.part/transformer");
+  std::ofstream(folder / ".one.safetensors.ltxv-1-0.part") << "x";
+  std::filesystem::create_directories(folder / ".out.ltxv-1-1.part");
+  const int held = ::open((folder / ".out.ltxv-1-1.part").c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(held, LOCK_EX), 0);
+  convert({kTiny}, folder / "out");
+  convert({kTiny}, folder / "one.safetensors");
+  EXPECT_FALSE(std::filesystem::exists(folder / ".out.ltxv-1-0.part"));
+  EXPECT_FALSE(std::filesystem::exists(folder / ".one.safetensors.ltxv-1-0.part"));
+  EXPECT_TRUE(std::filesystem::exists(folder / ".out.ltxv-1-1.part"));
+  ::close(held);
+  EXPECT_TRUE(std::filesystem::exists(folder / "out/model_index.json"));
 }
 
 TEST(Convert, RefusesInOneLineAndWritesNothing) {
