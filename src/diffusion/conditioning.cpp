@@ -5,8 +5,6 @@
 namespace ltxv {
 namespace {
 
-constexpr int64_t kPrefixLatents = 2;  // latents of a later clip that become extra tokens
-
 LatentShape shape_of(const at::Tensor& latents) { return {latents.size(2), latents.size(3), latents.size(4)}; }
 
 // Mixes `latents` into `volume` from latent frame `first` on.

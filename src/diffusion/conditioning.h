@@ -17,6 +17,9 @@ struct EncodedCondition {
   double strength = 1;
 };
 
+/// Latent frames of a clip behind frame 0 that become extra tokens; the rest of it takes its place in the video.
+inline constexpr int64_t kPrefixLatents = 2;
+
 /// Where the sampler starts, and the coordinates of its tokens.
 struct StartState {
   at::Tensor tokens;       ///< f32 [1,N,C]

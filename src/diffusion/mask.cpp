@@ -23,6 +23,10 @@ at::Tensor kept_strength(const at::Tensor& mask, const Compression& compression,
   return (1 - level).view({1, 1, cells.frames, cells.height, cells.width});
 }
 
+at::Tensor kept_over(const at::Tensor& kept, const at::Tensor& changed, const at::Tensor& strength) {
+  return at::where(strength == 1, kept, kept * strength + changed * (1 - strength));
+}
+
 at::Tensor mix_with_noise(const at::Tensor& latents, const at::Tensor& noise, double sigma, const at::Tensor& strength) {
   const auto level = at::full({1}, static_cast<float>(sigma), at::kFloat);
   const auto s = strength.defined() ? at::minimum(level, 1 - strength) : level;

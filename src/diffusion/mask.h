@@ -11,6 +11,10 @@ namespace ltxv {
 /// Shapes: mask f32 [1,1,T,H,W] in [0,1], 1 = generate, on the grid -> f32 [1,1,Tl,Hl,Wl].
 at::Tensor kept_strength(const at::Tensor& mask, const Compression& compression, int64_t blend_cells = 0);
 
+/// `kept` as far as `strength` keeps it, the rest of `changed`; where the strength is 1 exactly `kept`.
+/// Shapes: kept, changed f32 [1,C,T,H,W]; strength f32 [1,1,T,H,W].
+at::Tensor kept_over(const at::Tensor& kept, const at::Tensor& changed, const at::Tensor& strength);
+
 /// Where a run on kept latents starts: noise as far as the schedule begins and the strength lets it,
 /// x = s noise + (1 - s) latents with s = min(sigma, 1 - strength). Without a strength, s = sigma.
 /// Shapes: latents, noise f32 [1,C,T,H,W]; strength f32 [1,1,T,H,W] or undefined.

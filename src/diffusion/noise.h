@@ -22,6 +22,9 @@ class NoiseSource {
   /// Errors: InvalidArgument when the file has no such name or another shape.
   at::Tensor draw(const std::string& name, at::IntArrayRef shape);
 
+  /// Checks that a file has this draw, without taking it; a generator has every one. Errors: as draw.
+  void require(const std::string& name, at::IntArrayRef shape) const;
+
   /// Written in front of every name from now on: "pass2_" in a second pass.
   void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
 
@@ -31,6 +34,8 @@ class NoiseSource {
   void forget() { drawn_.clear(); }
 
  private:
+  at::Tensor given(const std::string& name, at::IntArrayRef shape) const;
+
   std::optional<at::Generator> generator_;
   std::map<std::string, at::Tensor> given_, drawn_;
   std::string file_, prefix_;

@@ -18,35 +18,43 @@ std::vector<Window> split_into_windows(int64_t latent_frames, int64_t size, int6
 }
 
 WindowTokens window_tokens(const LatentShape& own, int64_t channels, const WindowContext& context, const Compression& compression) {
-  std::vector<at::Tensor> clean = {at::zeros({1, channels, own.frames, own.height, own.width}, at::kFloat)};
-  std::vector<at::Tensor> freedom = {at::ones({1, 1, own.frames, own.height, own.width}, at::kFloat)};
-  std::vector<at::Tensor> coordinates = {grid_coordinates(own, compression, FrameRule::causal)};
+  const auto zeros = at::zeros({1, channels, own.frames, own.height, own.width}, at::kFloat);
+  auto own_clean = context.kept_latents.defined() ? context.kept_latents.clone() : zeros;
+  auto own_freedom = context.kept.defined() ? 1 - context.kept : at::ones({1, 1, own.frames, own.height, own.width}, at::kFloat);
   if (context.first_image.defined()) {
-    clean[0].narrow(2, 0, 1).copy_(context.first_image);
-    freedom[0].narrow(2, 0, 1).fill_(1 - context.first_strength);
+    const int64_t count = context.first_image.size(2);
+    own_clean.narrow(2, 0, count).copy_(context.first_image);
+    own_freedom.narrow(2, 0, count).fill_(1 - context.first_strength);
   }
+  std::vector<at::Tensor> clean = {to_tokens(own_clean)}, freedom = {to_tokens(own_freedom)};
+  std::vector<at::Tensor> start = {to_tokens(context.start.defined() ? context.start : zeros)};
+  std::vector<at::Tensor> coordinates = {grid_coordinates(own, compression, FrameRule::causal)};
+  LatentShape all = own;
   const auto append = [&](const at::Tensor& latents, double strength, FrameRule rule, int64_t frame_offset) {
-    const LatentShape shape{latents.size(2), own.height, own.width};
-    clean.push_back(latents);
-    freedom.push_back(at::full({1, 1, shape.frames, shape.height, shape.width}, 1 - strength, at::kFloat));
+    const LatentShape shape{latents.size(2), latents.size(3), latents.size(4)};
+    clean.push_back(to_tokens(latents));
+    start.push_back(clean.back());
+    freedom.push_back(at::full({1, shape.token_count(), 1}, 1 - strength, at::kFloat));
     coordinates.push_back(grid_coordinates(shape, compression, rule, frame_offset));
+    all.frames += shape.frames;
   };
-  // `previous` lies where the window's first latents lie; what is shown behind it counts on from there.
-  int64_t seen = 0;
-  if (context.previous.defined() && context.previous_strength > 0) {
-    append(context.previous, context.previous_strength, FrameRule::causal, 0);
-    seen = context.previous.size(2);
+  // `previous` lies where the window's first latents lie.
+  if (context.previous.defined() && context.previous_strength > 0) append(context.previous, context.previous_strength, FrameRule::causal, 0);
+  if (context.guide.defined() && context.guide_strength > 0) {
+    // Behind the window's first latent frame, which stands for one frame only, every one stands for several.
+    const bool from_start = context.guide_begin == 0;
+    append(context.guide, context.guide_strength, from_start ? FrameRule::causal : FrameRule::plain,
+           from_start ? 0 : 1 + (context.guide_begin - 1) * compression.temporal);
+    coordinates.back().narrow(0, 1, 2).mul_(context.guide_downscale);
   }
-  if (context.guide.defined() && context.guide_strength > 0)
-    append(context.guide, context.guide_strength, seen == 0 ? FrameRule::causal : FrameRule::plain,
-           seen == 0 ? 0 : 1 + (seen - 1) * compression.temporal);
+  for (const auto& keyframe : context.keyframes) append(keyframe.latents, keyframe.strength, FrameRule::causal, keyframe.frame);
   if (context.reference.defined()) append(context.reference, 1, FrameRule::plain, -compression.temporal);
-
-  const auto volume = at::cat(clean, 2);
-  return {.clean = to_tokens(volume),
-          .freedom = to_tokens(at::cat(freedom, 2)),
+  if (context.guide.defined() && context.guide_downscale > 1) all.frames = 0;
+  return {.clean = at::cat(clean, 1),
+          .start = context.start.defined() ? at::cat(start, 1) : at::Tensor(),
+          .freedom = at::cat(freedom, 1),
           .coordinates = at::cat(coordinates, 1),
-          .shape = {volume.size(2), own.height, own.width}};
+          .shape = all};
 }
 
 at::Tensor blend_kept(const at::Tensor& x, const WindowTokens& window) {
@@ -66,8 +74,8 @@ at::Tensor ancestral_step(const at::Tensor& x, const at::Tensor& velocity, float
   return lower * rescale + noise * std::sqrt(std::max(variance, 0.0f));
 }
 
-at::Tensor join_windows(const at::Tensor& tail, const at::Tensor& next, int64_t overlap) {
-  if (overlap <= 1) return at::cat({tail, next}, 2);
+at::Tensor join_windows(const at::Tensor& tail, const at::Tensor& next, int64_t overlap, int64_t shortest_fade) {
+  if (overlap < shortest_fade) return at::cat({tail, next}, 2);
   const auto weight = at::linspace(1, 0, overlap + 2, at::kFloat).narrow(0, 1, overlap).view({1, 1, overlap, 1, 1});
   const int64_t kept = tail.size(2) - overlap;
   const auto faded = tail.narrow(2, kept, overlap) * weight + next.narrow(2, 0, overlap) * (1 - weight);

@@ -20,21 +20,33 @@ std::vector<Window> split_into_windows(int64_t latent_frames, int64_t size, int6
 
 /// What one window sees beside its own latents, all normalised f32 [1,C,t,H,W]; undefined where there is none.
 struct WindowContext {
-  at::Tensor first_image;          ///< becomes the window's first latent; only the first window has one
+  at::Tensor start;                ///< what its own frames start from instead of pure noise
+  at::Tensor kept_latents;         ///< where they are kept, by `kept` f32 [1,1,t,H,W]: 1 keeps, 0 generates
+  at::Tensor kept;
+  at::Tensor first_image;          ///< becomes the window's first latents, over what is kept; only the first window has one
   double first_strength = 0;
   at::Tensor previous;             ///< the last latents of the output so far
   double previous_strength = 0;
-  at::Tensor guide;                ///< latents that stand at the window's own frames behind `previous`
+  at::Tensor guide;                ///< latents that stand at the window's own frames, or for one window frame as well
   double guide_strength = 1;
+  int64_t guide_begin = 0;         ///< the window's latent frame that they begin at
+  int64_t guide_downscale = 1;     ///< how many times smaller than the video they are
+  struct Keyframe {
+    at::Tensor latents;      ///< of one picture
+    int64_t frame = 0;       ///< of the window
+    double strength = 1;
+  };
+  std::vector<Keyframe> keyframes;
   at::Tensor reference;            ///< one latent that stands before the video, kept as it is
 };
 
-/// Tokens of one window: its own first, then those of `previous`, `guide` and `reference`, which are dropped at the end.
+/// Tokens of one window: its own first, then those of `previous`, `guide`, the keyframes and `reference`, which are dropped at the end.
 struct WindowTokens {
   at::Tensor clean;        ///< f32 [1,N,C]
+  at::Tensor start;        ///< f32 [1,N,C], what noise is mixed with at the schedule's first level; undefined: pure noise
   at::Tensor freedom;      ///< f32 [1,N,1]: 1 is generated, 0 is kept
   at::Tensor coordinates;  ///< i64 [3,N]
-  LatentShape shape;       ///< of all of them
+  LatentShape shape;       ///< of all of them; 0 frames with a smaller guide, whose tokens fill no frames of this size
 };
 /// `own` is the window's shape.   Shapes: as above.
 WindowTokens window_tokens(const LatentShape& own, int64_t channels, const WindowContext& context, const Compression& compression);
@@ -48,9 +60,10 @@ at::Tensor blend_kept(const at::Tensor& x, const WindowTokens& window);
 at::Tensor ancestral_step(const at::Tensor& x, const at::Tensor& velocity, float sigma, float sigma_next, double eta,
                           const at::Tensor& noise);
 
-/// `tail` and `next` joined: their last and first `overlap` latents are cross-faded; overlap 1 or less only joins.
+/// `tail` and `next` joined: their last and first `overlap` latents are cross-faded. An overlap below `shortest_fade` only joins and
+/// makes one latent more than there should be at 1: the reference's way (2). What must stay beside a clip fades one latent, too (1).
 /// Shapes: [1,C,t,H,W] both -> [1,C,t1 + t2 - overlap,H,W].
-at::Tensor join_windows(const at::Tensor& tail, const at::Tensor& next, int64_t overlap);
+at::Tensor join_windows(const at::Tensor& tail, const at::Tensor& next, int64_t overlap, int64_t shortest_fade = 2);
 
 /// "a | b | c" -> one prompt a window, white space at both ends removed.
 std::vector<std::string> split_prompts(const std::string& prompts);

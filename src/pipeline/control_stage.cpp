@@ -4,35 +4,35 @@
 #include "pipeline/stages.h"
 
 namespace ltxv {
-namespace {
-
-at::Tensor read_control(const ResolvedRequest& resolved, const Compression& compression, int64_t downscale) {
-  const std::string& path = resolved.request.control_path;
+ResolvedRequest control_sizes(const ResolvedRequest& resolved, const Compression& compression, int64_t downscale) {
   const PixelShape& computed = resolved.computed;
   const int64_t step = compression.spatial * downscale;
-  LTXV_CHECK(computed.width % step == 0 && computed.height % step == 0, "control ", path, ": the LoRA's control clip is ", downscale,
-             " times smaller than the video, so width and height must be multiples of ", step, ", not ", computed.width,
-             "x", computed.height);
+  LTXV_CHECK(computed.width % step == 0 && computed.height % step == 0, "control ", resolved.request.control_path,
+             ": the LoRA's control clip is ", downscale, " times smaller than the video, so width and height must be multiples of ", step,
+             ", not ", computed.width, "x", computed.height);
   ResolvedRequest smaller = resolved;
   for (PixelShape* shape : {&smaller.asked, &smaller.padded, &smaller.computed}) {
     shape->width /= downscale;
     shape->height /= downscale;
   }
-  return read_control_frames(path, smaller);
+  return smaller;
 }
 
-}  // namespace
-
-void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run) {
+int64_t open_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, const RunContext& run) {
   const Request& r = resolved.request;
   const auto loras = engine.weights.open_loras(r.loras);
-  if (loras) {
+  if (loras)
     for (const std::string& remark : loras->remarks()) run.log(LogLevel::warning, remark);
-    media.control_downscale = loras->reference_downscale();
-  }
-  if (r.control_path.empty()) return;
-  if (!loras) run.log(LogLevel::warning, "a control clip without its in-context LoRA: the model was not trained to follow it");
-  media.control = read_control(resolved, engine.spec.vae.compression, media.control_downscale);
+  if (!loras && !r.control_path.empty())
+    run.log(LogLevel::warning, "a control clip without its in-context LoRA: the model was not trained to follow it");
+  return loras ? loras->reference_downscale() : 1;
+}
+
+void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run) {
+  media.control_downscale = open_adaptation(engine, resolved, run);
+  const std::string& path = resolved.request.control_path;
+  if (path.empty()) return;
+  media.control = read_control_frames(path, control_sizes(resolved, engine.spec.vae.compression, media.control_downscale), all_frames(resolved));
 }
 
 void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, StartState& start, NoiseSource& noise,

@@ -4,7 +4,9 @@
 #include <functional>
 #include <utility>
 
+#include "pipeline/expected_draws.h"
 #include "pipeline/long_video.h"
+#include "pipeline/masked_media.h"
 #include "pipeline/media_io.h"
 #include "pipeline/run_record.h"
 #include "pipeline/stages.h"
@@ -52,6 +54,10 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
   read_adaptation(*impl_, resolved, media, run);
   RunMedia last_media = two_passes ? read_media(last, spec) : RunMedia{};
   if (two_passes) read_adaptation(*impl_, last, last_media, run);
+  const auto kept = r.composite ? read_kept_pixels(last, {0, last.asked.frames}) : FittedVideo{};
+  check_draws(noise, pass_draws(resolved, media, spec, ""));
+  if (two_passes) check_draws(noise, pass_draws(last, last_media, spec, "pass2_"));
+  check_draws(noise, decode_draws(last, last.latent, spec));
 
   // Text.
   run.report(Stage::text, 0, 1);
@@ -77,10 +83,11 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
 
   // Decode.
   const double tone_map = last.request.second_pass.tone_map.value_or(0);
-  const auto frames = decode_stage(
+  auto frames = decode_stage(
       *impl_, result.latents, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space, tone_map}, noise, plan, run);
   impl_->weights.stage_done(Component::vae_decoder, plan);
-  result.frames = crop_to_asked(r.composite ? composite(frames, media.original, media.mask) : frames, last);
+  frames = resize_to_padded(frames.narrow(2, 0, last.asked.frames), last);
+  result.frames = crop_picture(r.composite ? composite(frames, kept.frames, kept.mask) : frames, last);
   if (!r.save_noise_path.empty()) save_tensors(r.save_noise_path, noise.drawn());
   if (sink) {
     sink->begin(resolved, result.metadata_json);

@@ -5,6 +5,7 @@
 #include "media/video_reader.h"
 #include "pipeline/engine.h"
 #include "pipeline/file_kind.h"
+#include "pipeline/part_spec.h"
 #include "pipeline/spec_files.h"
 #include "weights/tensor_source.h"
 
@@ -39,6 +40,19 @@ void describe_upsampler(const std::string& path, json& j) {
     const UpsamplerConfig config = load_upsampler_spec(path).config;
     j["enlarges"] = config.spatial ? (config.temporal ? "space and time" : "space") : "time";
     j["latent_channels"] = config.channels;
+  } catch (const Error& error) {
+    j["problem"] = error.what();
+  }
+}
+
+// What a VAE alone is, or what keeps it from being used.
+void describe_vae_file(const std::string& path, json& j) {
+  try {
+    ModelSpec spec;
+    if (const auto config = describe_vae(Place(path), spec)) {
+      j["latent_channels"] = config->latent_channels;
+      j["compression"] = {{"spatial", config->compression.spatial}, {"temporal", config->compression.temporal}};
+    }
   } catch (const Error& error) {
     j["problem"] = error.what();
   }
@@ -121,6 +135,7 @@ std::string inspect(const std::string& path) {
     }
     if (kind_of(*source) == FileKind::checkpoint) describe_release(path, j);
     if (kind_of(*source) == FileKind::upsampler) describe_upsampler(path, j);
+    if (kind_of(*source) == FileKind::vae) describe_vae_file(path, j);
   } else {
     const auto clip = media::read_clip(path);
     j["kind"] = clip.frames == 1 ? "image" : "video";

@@ -1,78 +1,166 @@
 #include "pipeline/long_video.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "diffusion/latent_filters.h"
 #include "diffusion/windows.h"
+#include "pipeline/masked_media.h"
 #include "pipeline/media_io.h"
 #include "pipeline/piece_decoder.h"
 #include "pipeline/run_record.h"
 #include "pipeline/stages.h"
 #include "pipeline/tensor_files.h"
+#include "pipeline/window_pass.h"
 #include "weights/tensor_io.h"
 
 namespace ltxv {
 namespace {
 
+constexpr int64_t kUpscaleContext = 4;  // latent frames on both sides of what is enlarged: as many as the decoder's pieces have
+
 // Embeddings of every prompt that a window will use; one pair a prompt.
 std::vector<Prompts> encode_prompts(Engine::Impl& engine, const ResolvedRequest& resolved, size_t window_count,
                                     const PlacementPlan& plan, RunContext& run) {
   const Request& r = resolved.request;
-  auto texts = split_prompts(r.prompt);
+  const bool from_files = !r.prompt_embeds_path.empty();
+  auto texts = split_prompts(from_files ? r.prompt_embeds_path : r.prompt);
   if (texts.size() > window_count) {
     run.log(LogLevel::warning, text("there are ", texts.size(), " prompts for ", window_count, " windows; the last ",
                                     texts.size() - window_count, " are not used"));
     texts.resize(window_count);
   }
-  PromptEmbeds negative;
-  if (needs_negative(resolved)) negative = prompt_embeds(engine, *r.negative_prompt, r.negative_prompt_embeds_path, r, plan, run);
   std::vector<Prompts> prompts;
-  for (const std::string& prompt : texts) {
-    run.report(Stage::text, static_cast<int64_t>(prompts.size()), static_cast<int64_t>(texts.size()));
-    prompts.push_back({prompt_embeds(engine, prompt, "", r, plan, run), negative});
+  if (from_files)  // all of them before any work
+    for (const std::string& path : texts) prompts.push_back({load_prompt_embeds(path), {}});
+  PromptEmbeds negative;
+  if (needs_negative(resolved) || needs_negative(resolved.last_pass()))
+    negative = prompt_embeds(engine, *r.negative_prompt, r.negative_prompt_embeds_path, r, plan, run);
+  const auto count = static_cast<int64_t>(texts.size());
+  for (int64_t i = 0; i < count; ++i) {
+    run.report(Stage::text, i, count);
+    if (!from_files) prompts.push_back({prompt_embeds(engine, texts[i], "", r, plan, run), {}});
+    prompts[i].negative = negative;
   }
   engine.weights.stage_done(Component::text_encoder, plan);
-  run.report(Stage::text, static_cast<int64_t>(texts.size()), static_cast<int64_t>(texts.size()));
+  run.report(Stage::text, count, count);
   return prompts;
 }
 
-struct WindowRun {
-  const WindowTokens& window;
-  const Prompts& prompts;
-  int64_t index, count;  ///< of windows
+// What all windows of a run share.
+struct LongRun {
+  Engine::Impl& engine;
+  const PlacementPlan& plan;
+  RunContext& run;
+  const std::vector<Prompts>& prompts;
+  const std::vector<Window>& windows_of_result;
+  int64_t all_steps;
+  NoiseSource& common;  // the decoder's draws, and every one when they come from a file
+  bool draws_from_file;
+  std::map<std::string, at::Tensor>* keep_draws;  // null: nobody asked for them
+
+  // One prompt for each window of the result; a pass at a lower rate has fewer windows.
+  const Prompts& prompts_of(const WindowPass& pass, size_t index) const {
+    const int64_t begin = pass.windows[index].begin * pass.resolved.frame_step;
+    size_t window = 0;
+    while (window + 1 < windows_of_result.size() && windows_of_result[window + 1].begin <= begin) ++window;
+    return prompts[std::min(window, prompts.size() - 1)];
+  }
 };
 
 // Tokens of one window after all steps.
-at::Tensor sample_window(Engine::Impl& engine, const WindowRun& w, const ResolvedRequest& resolved, NoiseSource& noise,
-                         const PlacementPlan& plan, RunContext& run) {
-  const Request& r = resolved.request;
-  const Predictor predictor(engine, w.window.coordinates, w.prompts, resolved, plan);
-  const std::string name = indexed_name("window", w.index);
-  const LatentShape& shape = w.window.shape;
-  const int64_t channels = w.window.clean.size(2);
-  const auto drawn = r.noise_kind == NoiseKind::torch_tokens
-                         ? noise.draw(name + "_initial", {1, shape.token_count(), channels})
+at::Tensor sample_window(const LongRun& all, const WindowPass& pass, size_t index, const WindowTokens& window, NoiseSource& noise) {
+  const Request& r = pass.resolved.request;
+  const auto& sigmas = pass.resolved.sigmas;
+  const Predictor predictor(all.engine, window.coordinates, all.prompts_of(pass, index), pass.resolved, all.plan);
+  const std::string name = indexed_name("window", static_cast<int64_t>(index));
+  const LatentShape& shape = window.shape;
+  const int64_t tokens = window.clean.size(1), channels = window.clean.size(2);
+  const bool as_tokens = r.noise_kind == NoiseKind::torch_tokens || shape.frames == 0;
+  auto drawn = as_tokens ? noise.draw(name + "_initial", {1, tokens, channels})
                          : to_tokens(noise.draw(name + "_initial", {1, channels, shape.frames, shape.height, shape.width}));
-  auto x = blend_kept(drawn, w.window);
-  const auto step_count = static_cast<int64_t>(resolved.sigmas.size());
+  if (window.start.defined()) drawn = drawn * sigmas[0] + window.start * (1 - sigmas[0]);
+  auto x = blend_kept(drawn, window);
+  const auto step_count = static_cast<int64_t>(sigmas.size());
   for (int64_t i = 0; i < step_count; ++i) {
-    run.report(Stage::denoise, w.index * step_count + i, w.count * step_count);
-    const auto sigma = static_cast<float>(resolved.sigmas[i]);
-    const float next = i + 1 < step_count ? static_cast<float>(resolved.sigmas[i + 1]) : 0.0f;
-    const auto levels = (w.window.freedom * sigma).flatten();
-    const auto velocity = predictor.velocity({x, levels, i}, run);
+    all.run.report(Stage::denoise, pass.first_step + static_cast<int64_t>(index) * step_count + i, all.all_steps);
+    const auto sigma = static_cast<float>(sigmas[i]);
+    const float next = i + 1 < step_count ? static_cast<float>(sigmas[i + 1]) : 0.0f;
+    const auto levels = (window.freedom * sigma).flatten();
+    const auto velocity = predictor.velocity({x, levels, i}, all.run);
     const auto fresh = next > 0 && *r.window.eta > 0 ? noise.draw(indexed_name(name + "_stochastic", i), x.sizes()) : at::Tensor();
     // Blended before and after the step, but behind the model: the reference's order, which the soft tokens depend on.
-    x = blend_kept(ancestral_step(blend_kept(x, w.window), velocity, sigma, next, *r.window.eta, fresh), w.window);
+    x = blend_kept(ancestral_step(blend_kept(x, window), velocity, sigma, next, *r.window.eta, fresh), window);
     LTXV_REQUIRE(NumericError, std::isfinite(x.sum().item<float>()), "latents became NaN or Inf at step ", i + 1, " of ", step_count,
-                 " of window ", w.index + 1);
+                 " of window ", index + 1);
   }
   return x;
 }
 
-// Hands frames on as they come, cropped, and no more of them than asked for.
+// What the upsamplers make of the first pass where `window` lies.
+at::Tensor enlarged_part(const LongRun& all, const WindowPass& pass, const Window& window) {
+  const int64_t step = pass.smaller_step;
+  const int64_t begin = std::max<int64_t>(window.begin / step - kUpscaleContext, 0);
+  const int64_t end = std::min((window.end - 1 + step - 1) / step + 1 + kUpscaleContext, pass.smaller.size(2));
+  const auto enlarged = upscale_stage(all.engine, pass.smaller.narrow(2, begin, end - begin).contiguous(),
+                                      *pass.resolved.request.second_pass.adain, all.plan, all.run);
+  return enlarged.narrow(2, window.begin - begin * step, window.end - window.begin);
+}
+
+using TakeLatents = std::function<void(const at::Tensor& ready, bool last)>;
+
+// Makes every window of a pass and hands over latents [1,C,t,H,W] that no later window changes.
+void make_windows(const LongRun& all, WindowPass& pass, const TakeLatents& take) {
+  Engine::Impl& engine = all.engine;
+  const Request& r = pass.resolved.request;
+  const Compression grid = engine.spec.vae.compression;
+  if (pass.start_pixels.defined()) pass.start_latents = encode_media(engine, pass.start_pixels, all.plan, all.run);
+
+  for (auto& keyframe : pass.keyframes) keyframe.latents = encode_media(engine, keyframe.pixels, all.plan, all.run);
+
+  at::Tensor first, held;  // the first window's result; the end of what is done so far, which the next window still changes
+  for (size_t k = 0; k < pass.windows.size(); ++k) {
+    const bool last = k + 1 == pass.windows.size();
+    const Window& place = pass.windows[k];
+    const LatentShape own = pass.shape_of(place);
+    WindowContext context{.previous = held, .previous_strength = *r.window.overlap_strength};
+    if (pass.has_reference()) {
+      context.reference = pass.start_latents.narrow(2, 0, 1);
+      if (k == 0) context.first_image = pass.start_latents, context.first_strength = pass.start_strength;
+    }
+    if (pass.smaller.defined()) context.start = enlarged_part(all, pass, place);
+    const int64_t shown = held.defined() && context.previous_strength > 0 ? held.size(2) : 0;
+    context.keyframes = pass.keyframes_of(place, grid);
+    pass.media.fill(context, place, shown, all.plan, all.run);
+    const auto window = window_tokens(own, engine.spec.vae.latent_channels, context, grid);
+
+    NoiseSource fresh(*r.seed + static_cast<uint64_t>(pass.seed_offset + place.begin));
+    NoiseSource& noise = all.draws_from_file ? all.common : fresh;
+    noise.set_prefix(pass.prefix);
+    const auto tokens = sample_window(all, pass, k, window, noise).narrow(1, 0, own.token_count());
+    noise.set_prefix("");
+    if (all.keep_draws && !all.draws_from_file) all.keep_draws->insert(fresh.drawn().begin(), fresh.drawn().end());
+    engine.weights.stage_done(Component::transformer, all.plan);
+
+    auto latents = to_volume(tokens, own);
+    if (k == 0) {
+      first = latents;
+    } else {
+      // The window's first latent frame stands for one pixel frame where the video has eight: it is dropped.
+      latents = latents.narrow(2, 1, own.frames - 1);
+      if (latents.size(2) * own.height * own.width > 1) latents = match_statistics(latents, first, *r.window.match);
+      latents = join_windows(held, latents, pass.overlap - 1, pass.shortest_fade());
+      if (context.kept.defined()) latents = at::where(context.kept == 1, context.kept_latents, latents);  // not moved with the rest
+    }
+    const int64_t done = last ? latents.size(2) : latents.size(2) - pass.overlap;
+    held = latents.narrow(2, done, latents.size(2) - done);
+    if (done > 0) take(latents.narrow(2, 0, done), last);
+  }
+}
+
+// Hands frames on as they come: at the result's size, and no more of them than asked for.
 struct FrameStream {
-  const ResolvedRequest& resolved;
+  const ResolvedRequest& resolved;  ///< of the last pass
   const FrameSink* sink;
   std::vector<at::Tensor> collected;
   int64_t count = 0;
@@ -80,7 +168,12 @@ struct FrameStream {
   void take(const at::Tensor& computed) {
     const int64_t wanted = std::min(computed.size(2), resolved.asked.frames - count);
     if (wanted <= 0) return;
-    const auto frames = crop_picture(computed.narrow(2, 0, wanted), resolved);
+    auto frames = resize_to_padded(computed.narrow(2, 0, wanted), resolved);
+    if (resolved.request.composite) {
+      const auto kept = read_kept_pixels(resolved, {count, wanted});
+      frames = composite(frames, kept.frames, kept.mask);
+    }
+    frames = crop_picture(frames, resolved);
     count += wanted;
     if (sink) {
       sink->write(frames);
@@ -90,74 +183,67 @@ struct FrameStream {
   }
 };
 
+// The largest window with all that stands beside it, at the last pass's size.
+LatentShape largest_window(const ResolvedRequest& last, const Compression& grid) {
+  const auto [size, overlap] = window_sizes(last, grid);
+  const int64_t own = std::min(size, last.latent.frames);
+  const auto keyframes = static_cast<int64_t>(last.request.conditions.size());
+  return {own + overlap + 1 + keyframes + (last.request.control_path.empty() ? 0 : own), last.latent.height, last.latent.width};
+}
+
 }  // namespace
 
 GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolved, const FrameSink* sink, RunContext& run) {
-  const ModelSpec& spec = engine.spec;
   const Request& r = resolved.request;
-  const Compression grid = spec.vae.compression;
-  const LatentShape& all = resolved.latent;
-  const int64_t size = r.window.frame_count / grid.temporal, overlap = *r.window.overlap / grid.temporal;
-  const auto windows = split_into_windows(all.frames, size, overlap);
-  const PlacementPlan plan = engine.plan({size + overlap + 1, all.height, all.width}, most_predictions(resolved));
-  RunMedia media = read_media(resolved, spec);
-  read_adaptation(engine, resolved, media, run);
-  LTXV_CHECK(media.conditions.empty() || media.conditions[0].size(2) == 1, r.conditions.empty() ? "" : r.conditions[0].path,
-             ": window-frames takes an image to start from, not a clip");
+  const ResolvedRequest& last = resolved.last_pass();
+  const PlacementPlan plan =
+      engine.plan(largest_window(last, engine.spec.vae.compression), std::max(most_predictions(resolved), most_predictions(last)));
+  NoiseSource common = open_noise(r.noise_path, *r.seed);
+  WindowPass first_pass(engine, resolved, run);
+  std::optional<WindowPass> second_pass;
+  if (r.pass_count == 2) {
+    second_pass.emplace(engine, last, run);
+    second_pass->prefix = "pass2_";
+    second_pass->seed_offset = resolved.latent.frames;
+    second_pass->first_step = first_pass.step_count();
+    second_pass->smaller_step = resolved.frame_step / last.frame_step;
+  }
+  WindowPass& last_pass = second_pass ? *second_pass : first_pass;
+  check_draws(common, window_draws(first_pass, engine.spec, /*is_last=*/!second_pass));
+  if (second_pass) check_draws(common, window_draws(*second_pass, engine.spec, /*is_last=*/true));
   GenerateResult result{.resolved = resolved, .metadata_json = run_record(engine, resolved)};
 
-  const auto prompts = encode_prompts(engine, resolved, windows.size(), plan, run);
-  const auto image = media.conditions.empty() ? at::Tensor() : encode_media(engine, media.conditions[0], plan, run);
-  const double image_strength = r.conditions.empty() ? 0 : r.conditions[0].strength;
-
-  const bool from_file = !r.noise_path.empty(), keep_draws = !r.save_noise_path.empty();
-  const bool keep_latents = !r.save_latents_path.empty() || !sink;
-  NoiseSource common = open_noise(r.noise_path, *r.seed);  // the decoder's, and everything when it comes from a file
+  const auto prompts = encode_prompts(engine, resolved, last_pass.windows.size(), plan, run);
+  const bool keep_draws = !r.save_noise_path.empty();
   std::map<std::string, at::Tensor> draws;
+  const LongRun all{.engine = engine,
+                    .plan = plan,
+                    .run = run,
+                    .prompts = prompts,
+                    .windows_of_result = last_pass.windows,
+                    .all_steps = last_pass.first_step + last_pass.step_count(),
+                    .common = common,
+                    .draws_from_file = !r.noise_path.empty(),
+                    .keep_draws = keep_draws ? &draws : nullptr};
+  if (second_pass) {
+    std::vector<at::Tensor> parts;
+    make_windows(all, first_pass, [&](const at::Tensor& ready, bool) { parts.push_back(ready); });
+    second_pass->smaller = at::cat(parts, 2);
+  }
+
+  const bool keep_latents = !r.save_latents_path.empty() || !sink;
   std::vector<at::Tensor> finished;
-  FrameStream stream{.resolved = resolved, .sink = sink, .collected = {}};
+  FrameStream stream{.resolved = last, .sink = sink, .collected = {}};
   if (sink) sink->begin(resolved, result.metadata_json);
-  PieceDecoder pieces(engine, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space}, plan, common, run,
+  const double tone_map = last.request.second_pass.tone_map.value_or(0);
+  PieceDecoder pieces(engine, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space, tone_map}, plan, common, run,
                       [&](const at::Tensor& frames) { stream.take(frames); });
-
-  at::Tensor first, held;  // the first window's result; the end of what is done so far, which the next window still changes
-  for (size_t k = 0; k < windows.size(); ++k) {
-    const bool last = k + 1 == windows.size();
-    WindowContext context{.previous = held, .previous_strength = *r.window.overlap_strength};
-    if (image.defined() && image_strength > 0) {
-      context.reference = image;
-      if (k == 0) context.first_image = image, context.first_strength = image_strength;
-    }
-    const LatentShape own{windows[k].end - windows[k].begin, all.height, all.width};
-    const auto window = window_tokens(own, spec.vae.latent_channels, context, grid);
-    NoiseSource fresh(*r.seed + static_cast<uint64_t>(windows[k].begin));
-    const auto tokens = sample_window(engine,
-                                      {.window = window,
-                                       .prompts = prompts[std::min(k, prompts.size() - 1)],
-                                       .index = static_cast<int64_t>(k),
-                                       .count = static_cast<int64_t>(windows.size())},
-                                      resolved, from_file ? common : fresh, plan, run);
-    if (keep_draws && !from_file) draws.insert(fresh.drawn().begin(), fresh.drawn().end());
-    engine.weights.stage_done(Component::transformer, plan);
-
-    auto latents = to_volume(tokens.narrow(1, 0, own.token_count()), own);
-    if (k == 0) {
-      first = latents;
-    } else {
-      // The window's first latent frame stands for one pixel frame where the video has eight: it is dropped.
-      latents = latents.narrow(2, 1, own.frames - 1);
-      if (latents.size(2) * own.height * own.width > 1) latents = match_statistics(latents, first, *r.window.match);
-      latents = join_windows(held, latents, overlap - 1);
-    }
-    const int64_t done = last ? latents.size(2) : latents.size(2) - overlap;
-    held = latents.narrow(2, done, latents.size(2) - done);
-    if (done == 0) continue;
-    const auto ready = latents.narrow(2, 0, done);
+  make_windows(all, last_pass, [&](const at::Tensor& ready, bool is_last) {
     if (keep_latents) finished.push_back(ready);
-    pieces.push(ready, last);
+    pieces.push(ready, is_last);
     engine.weights.stage_done(Component::vae_decoder, plan);
     if (!keep_draws) common.forget();
-  }
+  });
 
   if (keep_latents) result.latents = at::cat(finished, 2);
   if (!r.save_latents_path.empty()) save_tensors(r.save_latents_path, {{"latents", result.latents}});

@@ -65,6 +65,15 @@ std::string find_text_part(const std::string& apart, const std::string& model, c
   return fs::exists(beside) ? beside.string() : "";
 }
 
+// Beside the text encoder or the checkpoint, as a folder or as the file itself; or where it would be looked for first.
+std::string tokenizer_beside(const std::string& text_encoder, const std::string& model) {
+  const fs::path first = fs::path(text_encoder).parent_path() / "tokenizer";
+  for (const fs::path& place : {first, fs::path(text_encoder).parent_path() / "spiece.model", fs::path(text_encoder) / "spiece.model",
+                                fs::path(model).parent_path() / "spiece.model"})
+    if (fs::exists(place)) return place.string();
+  return first.string();
+}
+
 void read_text_parts(ModelSpec& spec, const ModelParts& parts) {
   const auto path = find_text_part(parts.text_encoder, parts.model, "text_encoder");
   if (path.empty()) return;
@@ -82,7 +91,7 @@ void read_text_parts(ModelSpec& spec, const ModelParts& parts) {
                spec.text.width, " (", path, ")");
 
   auto tokenizer = find_text_part(parts.tokenizer, parts.model, "tokenizer");
-  if (tokenizer.empty()) tokenizer = (fs::path(path).parent_path() / "tokenizer").string();
+  if (tokenizer.empty()) tokenizer = tokenizer_beside(path, parts.model);
   spec.tokenizer_path = fs::is_directory(tokenizer) ? (fs::path(tokenizer) / "spiece.model").string() : tokenizer;
   LTXV_REQUIRE(IoError, fs::is_regular_file(spec.tokenizer_path), spec.tokenizer_path, ": no such file; --tokenizer names another");
 }

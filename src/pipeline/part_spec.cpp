@@ -53,6 +53,8 @@ std::optional<VaeConfig> describe_vae(const Place& place, ModelSpec& spec) {
     spec.vae_decoder_names = vae_config_from_diffusers(*config, where, VaeParts::decoder).names;
     return vae_config_from_diffusers(*config, where).config;
   }
+  LTXV_REQUIRE(Unsupported, !place.has_diffusers_names(), place.path,
+               ": this VAE has the names of diffusers, which only the config.json of its folder explains; put that file beside it");
   spec.vae_encoder_names = original_vae_names(VaeParts::encoder);
   spec.vae_decoder_names = original_vae_names(VaeParts::decoder);
   const json config = place.embedded();

@@ -58,6 +58,8 @@ void plan_first_pass(ResolvedRequest& out, const Preset& preset, const ModelSpec
   out.computed = out.padded;
   out.frames_per_second = r.frames_per_second;
   if (!two) {
+    for (auto* skipped : {&r.second_pass.skip_first_steps, &r.second_pass.skip_last_steps})
+      if (*skipped == 0) skipped->reset();  // nothing of nothing
     LTXV_CHECK(r.second_pass == SecondPass{}, "settings of a second pass need a second pass: --upscaler names a latent upsampler for it");
     r.pass_count = 1;
     out.latent = latent_shape(out.computed, spec.vae.compression);
@@ -66,9 +68,6 @@ void plan_first_pass(ResolvedRequest& out, const Preset& preset, const ModelSpec
   LTXV_CHECK(!spec.upsamplers.empty(), r.pass_count == 2 ? "two passes need" : text("preset \"", preset.name, "\" makes two passes and needs"),
              " a latent upsampler: --upscaler names one, --passes 1 does without");
   r.pass_count = 2;
-  const char* single = !r.mask_path.empty() ? "mask" : r.outpaint ? "outpaint" : r.window.frame_count > 0 ? "window-frames" : nullptr;
-  LTXV_CHECK(single == nullptr, single, " and a second pass (upscaler) exclude each other: --passes 1 makes one pass");
-
   const double factor = downscale_of(r, preset, spec);
   if (has_spatial(spec)) r.second_pass.downscale = factor;
   const int64_t grid = spec.vae.compression.spatial;
@@ -98,7 +97,8 @@ ResolvedRequest plan_second_pass(const ResolvedRequest& first, const Preset& pre
 
   const SecondPass asked = first.request.second_pass, given = preset.second_pass.value_or(SecondPass{});
   Request& r = out.request;
-  r.input_video_path.clear();  // the enlarged latents are what it starts from
+  // The enlarged latents are what it starts from; of the input video it needs what a mask keeps.
+  if (!r.outpaint && r.mask_path.empty()) r.input_video_path.clear();
   const bool own_schedule = asked.step_count > 0 || !asked.sigmas.empty();
   r.step_count = own_schedule ? asked.step_count : given.step_count;
   r.sigmas = own_schedule ? asked.sigmas : given.sigmas;

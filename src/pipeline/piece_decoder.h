@@ -6,6 +6,17 @@
 
 namespace ltxv {
 
+/// Which latents each piece takes: everything but the frames themselves.
+struct PieceSchedule {
+  int64_t context = 0;  ///< waiting latents that are decoded already
+  int64_t waiting = 0;  ///< all of them
+  int64_t end = 0;      ///< of the piece, counted in those that waited when it was decoded
+  int64_t kept_from = 0;
+
+  /// `count` more arrive. True when a piece is decoded: waiting latents context to `end`; those from kept_from on stay.
+  bool push(int64_t count, bool last);
+};
+
 /// Every piece is decoded with a few latent frames more on both sides, whose pixels are thrown away: what the decoder sees across
 /// the seam is then what it would see in one go, up to the far ends of its reach. Memory depends on the piece, not on the length.
 class PieceDecoder {
@@ -27,7 +38,7 @@ class PieceDecoder {
   RunContext& run_;
   Consumer consumer_;
   at::Tensor waiting_;       ///< decoded latents kept as context, then those not decoded yet
-  int64_t context_ = 0;      ///< how many of them are decoded already
+  PieceSchedule schedule_;
   int64_t push_count_ = 0, map_count_ = 0;
 };
 

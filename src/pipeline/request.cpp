@@ -147,10 +147,6 @@ void check_loras(const Request& r) {
 }
 
 void check_mask(const Request& r) {
-  if (r.window.frame_count > 0) {  // said first: the input video that a mask wants is refused as well
-    LTXV_CHECK(r.mask_path.empty(), "window-frames and mask exclude each other");
-    LTXV_CHECK(!r.outpaint, "window-frames and outpaint exclude each other");
-  }
   if (!r.mask_path.empty()) {
     LTXV_CHECK(!r.input_video_path.empty(), "mask ", r.mask_path, ": a mask needs an input video whose other parts it keeps");
     LTXV_CHECK(!r.outpaint, "mask and outpaint exclude each other: outpainting makes its own mask");
@@ -182,19 +178,21 @@ void resolve_windows(Request& r, const Compression& grid) {
   check_range("window-strength", *w.overlap_strength, 0, 1);
   check_range("window-match", *w.match, 0, 1);
   check_range("window-eta", *w.eta, 0, 1);
-  LTXV_CHECK(r.input_video_path.empty(), "window-frames and input-video exclude each other");
-  LTXV_CHECK(r.control_path.empty(), "window-frames and control exclude each other");
   LTXV_CHECK(!*r.stochastic, "window-frames and stochastic exclude each other: windows bring their own sampler");
-  LTXV_CHECK(r.prompt_embeds_path.empty(), "window-frames and prompt-embeds exclude each other: windows take prompts, one each");
-  for (const ConditionItem& c : r.conditions)
-    LTXV_CHECK(c.frame_index == 0 && r.conditions.size() == 1, "window-frames takes one image, at frame 0; condition ", c.path,
-               " is at frame ", c.frame_index);
+}
+
+// What the model sees at once of a pass: all of it, or a window.
+LatentShape sampled_at_once(const ResolvedRequest& pass, const ModelSpec& spec) {
+  LatentShape shape = pass.latent;
+  const int64_t window = pass.request.window.frame_count / pass.frame_step / spec.vae.compression.temporal;
+  if (pass.request.window.frame_count > 0) shape.frames = std::min(shape.frames, std::max<int64_t>(window, 2));
+  return shape;
 }
 
 // Last of all, so that whatever a pass takes over from the first one is filled in.
 void add_second_pass(ResolvedRequest& out, const Preset& preset, const ModelSpec& spec) {
   auto second = plan_second_pass(out, preset, spec);
-  second.sigmas = resolve_sigmas(second.request, preset, spec, second.latent.token_count(), /*starts_from_video=*/true);
+  second.sigmas = resolve_sigmas(second.request, preset, spec, sampled_at_once(second, spec).token_count(), /*starts_from_video=*/true);
   second.guidance = resolve_guidance(second.request, second.sigmas, spec.transformer.layer_count);
   second.first_step = out.all_steps;
   second.all_steps = out.all_steps += second.request.step_count;
@@ -202,6 +200,13 @@ void add_second_pass(ResolvedRequest& out, const Preset& preset, const ModelSpec
 }
 
 }  // namespace
+
+WindowSizes window_sizes(const ResolvedRequest& pass, const Compression& grid) {
+  const WindowOptions& w = pass.request.window;
+  const int64_t unit = grid.temporal * pass.frame_step;
+  const int64_t size = std::max<int64_t>(w.frame_count / unit, 2);
+  return {size, std::clamp<int64_t>(*w.overlap / unit, 1, size - 1)};
+}
 
 ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
   const Preset& preset = pick_preset(request, spec);
@@ -216,9 +221,7 @@ ResolvedRequest resolve(const Request& request, const ModelSpec& spec) {
   plan_first_pass(out, preset, spec);
 
   apply_preset_pass(r, preset);
-  LatentShape sampled = out.latent;  // at once
-  if (r.window.frame_count > 0) sampled.frames = std::min(sampled.frames, r.window.frame_count / spec.vae.compression.temporal);
-  out.sigmas = resolve_sigmas(r, preset, spec, sampled.token_count(), !r.input_video_path.empty());
+  out.sigmas = resolve_sigmas(r, preset, spec, sampled_at_once(out, spec).token_count(), !r.input_video_path.empty());
   r.guidance_scale = or_preset(r.guidance_scale, preset.guidance_scale);
   r.guidance_rescale = or_preset(r.guidance_rescale, preset.guidance_rescale);
   out.guidance = resolve_guidance(r, out.sigmas, spec.transformer.layer_count);

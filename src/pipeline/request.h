@@ -68,7 +68,8 @@ enum class NoiseKind {
 struct Request {
   std::string prompt;                          ///< UTF-8; empty is legal
   std::optional<std::string> negative_prompt;  ///< unset: the preset's
-  std::string prompt_embeds_path, negative_prompt_embeds_path;  ///< files written by embed, used instead of the text encoder
+  std::string prompt_embeds_path, negative_prompt_embeds_path;  ///< files written by embed, used instead of the text encoder; with
+                                                                ///< windows the first one as the prompt: one a window between "|"
 
   int64_t width = 0, height = 0;  ///< pixels
   int64_t frame_count = 0;
@@ -151,6 +152,13 @@ struct ResolvedRequest {
 
   const ResolvedRequest& last_pass() const { return second_pass.empty() ? *this : second_pass.front(); }
 };
+
+/// Windows of one pass, in its latent frames.
+struct WindowSizes {
+  int64_t size = 0, overlap = 0;
+};
+/// Their count is one in result frames: a pass at a lower rate has fewer.
+WindowSizes window_sizes(const ResolvedRequest& pass, const Compression& grid);
 
 /// Merges the preset, checks ranges and derives shapes. Errors: InvalidArgument naming the option, what was given and what is
 /// allowed.

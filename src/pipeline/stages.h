@@ -14,15 +14,18 @@ namespace ltxv {
 /// What a run reads from files beside the model: all of it before any heavy work.
 struct RunMedia {
   std::vector<at::Tensor> conditions;  ///< frames of each condition, f32 [1,3,T,H,W], at the computed size
-  at::Tensor video_pixels, video_latents;  ///< at most one: what the run starts from instead of pure noise
+  at::Tensor video_pixels, video_latents;  ///< what the pass starts from instead of pure noise; both beside a mask in a second pass,
+                                           ///< where the pixels are what the mask keeps
   at::Tensor control;                      ///< frames of the control clip, if there is one
   int64_t control_downscale = 1;           ///< how many times smaller than the video they are
-  at::Tensor mask;      ///< of that video, f32 [1,1,T,H,W], 1 = generated anew; undefined: all of it
-  at::Tensor original;  ///< for compositing: the video as read, f32 [1,3,T,H,W]
+  at::Tensor mask;  ///< of that video, f32 [1,1,T,H,W] at the computed size, 1 = generated anew; undefined: all of it
 };
 
 /// Errors: IoError, InvalidArgument, BadWeights naming the file.
 RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec);
+
+/// Latents that an input video's file holds at the computed shape; undefined where it holds frames. Errors: InvalidArgument.
+at::Tensor read_video_latents(const ResolvedRequest& resolved, const ModelSpec& spec);
 
 /// Where latent frames of this run lie in time.
 FrameRule frame_rule(const ResolvedRequest& resolved, const ModelSpec& spec);
@@ -31,6 +34,11 @@ FrameRule frame_rule(const ResolvedRequest& resolved, const ModelSpec& spec);
 /// Errors: as WeightStore::open_loras and read_condition; InvalidArgument for a clip shorter than the video (a still may be), or a
 ///         size off the coarser grid.
 void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run);
+
+/// The same in two halves: opens the LoRAs and says how many times smaller than the video the control clip is; and the request whose
+/// sizes are those of the control clip.
+int64_t open_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, const RunContext& run);
+ResolvedRequest control_sizes(const ResolvedRequest& resolved, const Compression& compression, int64_t downscale);
 
 /// Puts the control clip in front of the tokens of a run. Does nothing without one.
 void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, StartState& start, NoiseSource& noise,

@@ -1,4 +1,5 @@
 #include "diffusion/mask.h"
+#include "pipeline/masked_media.h"
 #include "pipeline/media_io.h"
 #include "pipeline/stages.h"
 #include "pipeline/tensor_files.h"
@@ -29,12 +30,32 @@ std::vector<EncodedCondition> encode_conditions(Engine::Impl& engine, const std:
   return encoded;
 }
 
-// Latents of the input video, where the file holds latents.
-at::Tensor read_latents(const std::string& path, const ResolvedRequest& resolved, const ModelSpec& spec) {
-  if (!path.ends_with(".safetensors")) return {};
+StartVolume mix_input_video(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, const at::Tensor& noise,
+                            const PlacementPlan& plan, RunContext& run) {
+  if (!media.video_pixels.defined() && !media.video_latents.defined()) return noise;
+  const auto kept = media.mask.defined()
+                        ? kept_strength(media.mask, engine.spec.vae.compression, resolved.request.mask_blend)
+                        : at::Tensor();
+  auto latents = media.video_latents;
+  if (media.video_pixels.defined()) {
+    const auto encoded = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.video_pixels, run);
+    // Of both, the pixels are what is kept: as far as it is, since what a grey mask changed before is to stay changed.
+    latents = latents.defined() ? kept_over(encoded, latents, kept) : encoded;
+  }
+  return {mix_with_noise(latents, noise, resolved.sigmas.front(), kept), kept};
+}
+
+}  // namespace
+
+at::Tensor read_video_latents(const ResolvedRequest& resolved, const ModelSpec& spec) {
+  const std::string& path = resolved.request.input_video_path;
+  if (!is_tensor_file(path) || resolved.request.outpaint) return {};
   const auto tensors = load_tensors(path);
   const auto it = tensors.find("latents");
   if (it == tensors.end()) return {};
+  LTXV_CHECK(!resolved.request.composite, path, ": holds latents; composite needs an input video with pixels");
+  LTXV_CHECK(resolved.request.pass_count < 2 || !keeps_parts(resolved.request), path,
+             ": holds latents of one size; a mask in two passes needs an input video with pixels, to keep them at both sizes");
   const LatentShape& l = resolved.latent;
   const auto latents = it->second.to(at::kFloat);
   LTXV_CHECK(latents.sizes() == at::IntArrayRef({1, spec.vae.latent_channels, l.frames, l.height, l.width}), path, ": latents are ",
@@ -42,41 +63,16 @@ at::Tensor read_latents(const std::string& path, const ResolvedRequest& resolved
   return latents;
 }
 
-StartVolume mix_input_video(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, const at::Tensor& noise,
-                            const PlacementPlan& plan, RunContext& run) {
-  if (!media.video_pixels.defined() && !media.video_latents.defined()) return noise;
-  const auto latents = media.video_latents.defined()
-                           ? media.video_latents
-                           : engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.video_pixels, run);
-  const auto kept = media.mask.defined()
-                        ? kept_strength(media.mask, engine.spec.vae.compression, resolved.request.mask_blend)
-                        : at::Tensor();
-  return {mix_with_noise(latents, noise, resolved.sigmas.front(), kept), kept};
-}
-
-}  // namespace
-
 RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec) {
   RunMedia media;
   for (const ConditionItem& item : resolved.request.conditions)
     media.conditions.push_back(read_condition(item, resolved, spec.vae.compression));
   const Request& r = resolved.request;
-  const std::string& path = r.input_video_path;
-  if (path.empty()) return media;
-  if (!r.mask_path.empty()) media.mask = read_mask(r.mask_path, resolved);
-  if (r.outpaint) {
-    auto fitted = read_fitted_inside(path, resolved);
-    media.mask = fitted.mask;
-    media.video_pixels = media.original = fitted.frames;
-    return media;
-  }
-  media.video_latents = read_latents(path, resolved, spec);
-  if (media.video_latents.defined()) {
-    LTXV_CHECK(!r.composite, path, ": holds latents; composite needs an input video with pixels");
-    return media;
-  }
-  media.video_pixels = read_input_frames(path, resolved);
-  if (r.composite) media.original = read_original_frames(path, resolved);
+  if (r.input_video_path.empty()) return media;
+  if (!r.mask_path.empty()) check_mask_file(r.mask_path, resolved);
+  if (keeps_parts(r)) media.mask = read_pass_mask(resolved, all_frames(resolved));
+  media.video_latents = read_video_latents(resolved, spec);
+  if (!media.video_latents.defined()) media.video_pixels = read_pass_frames(resolved, all_frames(resolved));
   return media;
 }
 
@@ -101,6 +97,7 @@ StartState start_stage(Engine::Impl& engine, const ResolvedRequest& resolved, co
   const auto drawn = initial_noise(noise, r.noise_kind, spec.vae.latent_channels, resolved.latent);
   const auto start = mix_input_video(engine, resolved, media, drawn, plan, run);
   const auto conditions = encode_conditions(engine, r.conditions, media.conditions, resolved.frame_step, plan, run);
+  if (conditions.empty() && media.video_pixels.defined()) engine.weights.stage_done(Component::vae_encoder, plan);
   auto state = apply_conditions(start, conditions, spec.vae.compression, frame_rule(resolved, spec), noise);
   add_control(engine, resolved, media, state, noise, plan, run);
   return state;

@@ -92,15 +92,6 @@ TEST_F(CliTwoPasses, RequestFilesTakeTheSameAnswers) {
 }
 
 TEST_F(CliTwoPasses, WhatDoesNotGoTogetherNamesBothOptions) {
-  for (const auto& [more, name] : std::vector<std::pair<std::vector<std::string>, std::string>>{
-           {{"--input-video", "v.mp4", "--mask", "m.png"}, "mask"},
-           {{"--input-video", "v.mp4", "--outpaint"}, "outpaint"},
-           {{"--window-frames", "80"}, "window-frames"}}) {
-    const Finished f = run(words(more));
-    EXPECT_EQ(f.exit_code, 2);
-    expect_one_line(f.err);
-    EXPECT_NE(f.err.find(name + " and a second pass (upscaler) exclude each other: --passes 1 makes one pass"), std::string::npos) << f.err;
-  }
   auto without = words({"--preset", "multiscale"});
   without.erase(std::find(without.begin(), without.end(), "--upscaler"), std::find(without.begin(), without.end(), spatial_) + 1);
   const Finished f = run(without);

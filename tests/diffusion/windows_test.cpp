@@ -28,7 +28,7 @@ TEST(Windows, PositionsAreThoseOfDiffusers) {
   };
   EXPECT_TRUE(at::equal(positions(5, {.reference = latents(1)}), golden["positions/first"]));
   EXPECT_TRUE(at::equal(positions(5, {.previous = latents(2), .previous_strength = 0.5, .reference = latents(1)}), golden["positions/later"]));
-  EXPECT_TRUE(at::equal(positions(5, {.previous = latents(2), .previous_strength = 0.5, .guide = latents(4), .reference = latents(1)}),
+  EXPECT_TRUE(at::equal(positions(5, {.previous = latents(2), .previous_strength = 0.5, .guide = latents(4), .guide_begin = 2, .reference = latents(1)}),
                         golden["positions/guided"]));
   EXPECT_TRUE(at::equal(positions(4, {}), golden["positions/bare"]));
 }

@@ -215,6 +215,21 @@ TEST(Doctor, SaysWhatAFileIsThatItCannotUse) {
   expect_error(ErrorCode::invalid_argument, "release \"0.9.9\" is not one of", [] { check_files({.paths = {"x"}, .release = "0.9.9"}); });
 }
 
+TEST(Doctor, AVaeInDiffusersNamesNeedsItsDescription) {
+  const TempFolder folder;
+  const std::string file = folder.write("vae.safetensors", read_file(golden_path("tiny_model/vae/diffusion_pytorch_model.safetensors")));
+  const std::string words = "vae.safetensors: this VAE has the names of diffusers, which only the config.json of its folder explains";
+  const auto report = json::parse(check_files({.paths = {file}, .headers_only = true}));
+  ASSERT_EQ(report["findings"].size(), 1u) << report["findings"];
+  EXPECT_NE(report["findings"][0]["message"].get<std::string>().find(words), std::string::npos) << report["findings"];
+  EXPECT_FALSE(report["files"][0].contains("vae"));  // no release, no channel count that it does not have
+  EXPECT_NE(json::parse(inspect(file))["problem"].get<std::string>().find(words), std::string::npos);
+  expect_error(ErrorCode::unsupported, words, [&] { load_model_spec({.model = golden_path("tiny_model"), .vae = file}); });
+  folder.write("config.json", read_file(golden_path("tiny_model/vae/config.json")));
+  EXPECT_EQ(json::parse(inspect(file))["latent_channels"], 8);
+  EXPECT_NO_THROW(load_model_spec({.model = golden_path("tiny_model"), .vae = file}));
+}
+
 TEST(Doctor, WarnsOfFp8MatricesThatLookTurned) {
   const TempFolder folder;
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(3);

@@ -149,15 +149,13 @@ TEST_F(EngineLong, WhatCannotBeIsOneClearLine) {
   refused("window-strength", [](Request& r) { r.window.overlap_strength = 1.5; });
   refused("need window-frames", [](Request& r) { r.window.frame_count = 0; });
   refused("stochastic", [](Request& r) { r.stochastic = true; });
-  refused("window-frames and prompt-embeds exclude each other", [](Request& r) { r.prompt_embeds_path = "e.safetensors"; });
-  refused("window-frames and mask exclude each other", [](Request& r) { r.mask_path = "m.png"; });
-  refused("window-frames and mask exclude each other", [](Request& r) { r.mask_path = "m.png", r.input_video_path = "v.mp4"; });
-  refused("window-frames and outpaint exclude each other", [](Request& r) { r.outpaint = true, r.input_video_path = "v.mp4"; });
-  refused("input-video", [](Request& r) { r.input_video_path = "v.mp4"; });
+  refused("mask m.png: a mask needs an input video", [](Request& r) { r.mask_path = "m.png"; });
+  refused("outpaint needs an input video", [](Request& r) { r.outpaint = true; });
   save_tensors(folder_ / "clip.safetensors", {{"frames", at::zeros({1, 3, 9, 64, 96})}});
   const std::string clip = folder_ / "clip.safetensors";
-  refused("at frame 0", [&](Request& r) { r.conditions = {{clip, 8, 1.0}}; });
-  refused("not a clip", [&](Request& r) { r.conditions = {{clip, 0, 1.0}}; });
+  refused("window-frames takes clips at frame 0 only, and pictures anywhere; this one of 9 frames is at frame 8", [&](Request& r) { r.conditions = {{clip, 8, 1.0}}; });
+  save_tensors(folder_ / "long.safetensors", {{"frames", at::zeros({1, 3, 33, 64, 96})}});
+  refused("a clip of 33 frames does not fit into the first window, which has 17", [&](Request& r) { r.conditions = {{folder_ / "long.safetensors", 0, 1.0}}; });
 }
 
 TEST(Divergences, OptionsGiveWhatDiffusersDoes) {

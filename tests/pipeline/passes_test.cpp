@@ -125,6 +125,12 @@ TEST(Passes, WhatDoesNotGoTogetherIsNamed) {
   Request request{.prompt = "x"};
   request.second_pass.tone_map = 0.5;
   expect_error(ErrorCode::invalid_argument, "settings of a second pass need a second pass", [&] { resolve(request, spec_with({})); });
+  request.second_pass = {};
+  request.second_pass.skip_last_steps = 0, request.second_pass.skip_first_steps = 0;  // skips nothing
+  EXPECT_EQ(resolve(request, spec_with({})).request.pass_count, 1);
+  request.second_pass.skip_last_steps = 1;
+  expect_error(ErrorCode::invalid_argument, "settings of a second pass need a second pass", [&] { resolve(request, spec_with({})); });
+  request.second_pass = {};
   request.second_pass.tone_map = 1.5;
   expect_error(ErrorCode::invalid_argument, "tone-map 1.5 is not between 0 and 1", [&] { resolve(request, spec_with({kSpatial})); });
   request = {.prompt = "x"};

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "pipeline/convert.h"
 #include "pipeline/doctor.h"
 #include "pipeline/engine.h"
 #include "support/golden.h"
@@ -42,12 +43,22 @@ std::string copied(const TempFolder& folder, const std::string& golden, const st
   return folder.write(name, read_file(golden_path(golden)));
 }
 
+std::string converted(const TempFolder& folder, const std::string& part, const std::string& name) {
+  convert_files({.paths = {golden_path("tiny_model" + part)}, .output = folder / name});
+  return folder / name;
+}
+
 // What lies before the tensors: 8 bytes of length and the header; the whole file for other kinds.
 size_t described_bytes(const std::string& path, const std::string& bytes) {
   if (!path.ends_with(".safetensors")) return bytes.size();
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), sizeof length);
   return static_cast<size_t>(length) + 8;
+}
+
+// A description is part of a folder.
+std::string whole_part(const std::string& path) {
+  return path.ends_with("/config.json") ? path.substr(0, path.rfind('/')) : path;
 }
 
 class Truncation : public testing::TestWithParam<Kind> {};
@@ -66,7 +77,7 @@ TEST_P(Truncation, IsOneClearLine) {
   for (const size_t cut : cuts) {
     std::ofstream(path, std::ios::binary) << bytes.substr(0, cut);
     // The part by itself, or in its model.
-    const auto report = json::parse(check_files({.paths = {kind.make ? path : model.path()}, .headers_only = true}));
+    const auto report = json::parse(check_files({.paths = {kind.make ? whole_part(path) : model.path()}, .headers_only = true}));
     EXPECT_EQ(report["good"], false) << kind.name << " cut at byte " << cut << " of " << bytes.size() << ": " << report["findings"];
     std::string lines;
     for (const json& finding : report["findings"]) {
@@ -98,6 +109,12 @@ INSTANTIATE_TEST_SUITE_P(
                     Kind{"text_config", "text_encoder/config.json"}, Kind{"model_index", "model_index.json"},
                     Kind{"scheduler_config", "scheduler/scheduler_config.json"}, Kind{"lora", "", made_lora},
                     Kind{"upsampler", "", made_upsampler},
+                    Kind{"checkpoint", "", [](const TempFolder& f) { return converted(f, "", "model.safetensors"); }},
+                    Kind{"t5_file", "", [](const TempFolder& f) { return converted(f, "/text_encoder", "t5.safetensors"); }},
+                    Kind{"gguf_made_here", "", [](const TempFolder& f) { return converted(f, "", "model.gguf"); }},
+                    Kind{"upsampler_config", "", [](const TempFolder& f) {
+                           return write_upsampler_folder(f, "up", {.channels = 8, .width = 32, .blocks_a_stage = 2}) + "/config.json";
+                         }},
                     Kind{"gguf_transformer", "", [](const TempFolder& f) { return copied(f, "narrow/transformer.gguf", "t.gguf"); }},
                     Kind{"gguf_t5", "", [](const TempFolder& f) { return copied(f, "narrow/t5.gguf", "t5.gguf"); }},
                     Kind{"fp8", "", [](const TempFolder& f) { return copied(f, "narrow/t5_scaled.safetensors", "t5.safetensors"); }}),

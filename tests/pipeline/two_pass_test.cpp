@@ -175,6 +175,74 @@ TEST_F(TwoSingleRuns, WithATemporalUpsampler) {
   expect_composed(r, {temporal()});
 }
 
+TEST_F(TwoPasses, AMaskKeepsTheVideoAtBothSizes) {
+  // 192 x 128 at a half: no resize. White from column 80 on: the cell of columns 64 to 95 is generated, in the first pass that of 32 to 63.
+  const auto engine = open({spatial()});
+  auto r = request();
+  r.width = 192;
+  r.image_noise_scale.reset();
+  r.second_pass.downscale = 0.5;
+  const auto video = test::made("video", {1, 3, 9, 128, 192}, 1.0f);
+  save_tensors(r.input_video_path = folder_ / "video.safetensors", {{"frames", video}});
+  auto mask = at::zeros({1, 1, 1, 128, 192});
+  mask.narrow(4, 80, 112).fill_(1);
+  save_tensors(r.mask_path = folder_ / "mask.safetensors", {{"mask", mask}});
+  r.composite = true;
+  r.save_noise_path = folder_ / "draws.safetensors";
+  const auto both = engine->generate(r);
+  const auto encoded = engine->encode(video);
+  EXPECT_TRUE(at::equal(both.latents.narrow(4, 0, 2), encoded.narrow(4, 0, 2)));
+  EXPECT_GT(test::error_over_deviation(both.latents.narrow(4, 2, 4), encoded.narrow(4, 2, 4)), 0.5);
+  EXPECT_TRUE(at::equal(both.frames.narrow(4, 0, 80), video.narrow(4, 0, 80)));
+  EXPECT_EQ(*both.resolved.last_pass().request.image_noise_scale, 0);
+
+  // The same as two runs of one pass, the second on the enlarged latents where the mask is white and on the video's own elsewhere.
+  std::map<std::string, at::Tensor> first, second;
+  for (const auto& [name, draw] : test::tensors_of(r.save_noise_path))
+    (name.starts_with("pass2_") ? second[name.substr(6)] : first[name]) = draw;
+  auto one = r;
+  one.second_pass = {}, one.composite = false, one.save_noise_path.clear();
+  one.width = 96, one.height = 64;
+  const auto pictures = video[0].transpose(0, 1).contiguous();
+  save_tensors(one.input_video_path = folder_ / "small.safetensors",
+               {{"frames", at::upsample_bilinear2d(pictures, {64, 96}, false).transpose(0, 1).unsqueeze(0).contiguous()}});
+  save_tensors(one.noise_path = folder_ / "first.safetensors", first);
+  const auto enlarged = engine->upscale(test::open_tiny()->generate(one).latents, 1.0);
+  one.width = 192, one.height = 128;
+  one.sigmas = both.resolved.last_pass().sigmas;
+  save_tensors(one.noise_path = folder_ / "second.safetensors", second);
+  save_tensors(one.input_video_path = folder_ / "latents.safetensors",
+               {{"latents", at::cat({encoded.narrow(4, 0, 2), enlarged.narrow(4, 2, 4)}, 4)}});
+  EXPECT_MATCHES(both.latents, test::open_tiny()->generate(one).latents, 1e-5);
+}
+
+TEST_F(TwoPasses, AMaskHoldsAlsoWhereTheResultIsResizedAndWithATemporalUpsampler) {
+  auto r = request();  // 160 x 128, computed at 192 x 128
+  r.frame_count = 17;
+  const auto video = test::made("video", {1, 3, 17, 128, 160}, 1.0f);
+  save_tensors(r.input_video_path = folder_ / "video.safetensors", {{"frames", video}});
+  auto mask = at::zeros({1, 1, 17, 128, 160});
+  mask.narrow(2, 7, 10).narrow(4, 100, 60).fill_(1);  // frames 7 and 8 are white in the first pass's frame 4 of every second one
+  save_tensors(r.mask_path = folder_ / "mask.safetensors", {{"mask", mask}});
+  r.composite = true;
+  for (const auto& upscalers : {std::vector{spatial()}, {temporal()}, {spatial(), temporal()}}) {
+    const auto result = open(upscalers)->generate(r);
+    EXPECT_TRUE(at::equal(result.frames.narrow(2, 0, 7), video.narrow(2, 0, 7)));
+    EXPECT_TRUE(at::equal(result.frames.narrow(4, 0, 100), video.narrow(4, 0, 100)));
+    EXPECT_FALSE(at::equal(result.frames.narrow(2, 8, 9).narrow(4, 100, 60), video.narrow(2, 8, 9).narrow(4, 100, 60)));
+  }
+}
+
+TEST_F(TwoPasses, OutpaintingCopiesTheClipAtTheSizeOfTheResult) {
+  auto r = request();
+  const auto video = test::made("narrow", {1, 3, 5, 128, 64}, 1.0f);  // the middle of 160 columns: 48 to 111
+  save_tensors(r.input_video_path = folder_ / "video.safetensors", {{"frames", video}});
+  r.outpaint = r.composite = true;
+  const auto frames = open({spatial()})->generate(r).frames;
+  EXPECT_EQ(frames.sizes(), at::IntArrayRef({1, 3, 9, 128, 160}));
+  EXPECT_TRUE(at::equal(frames.narrow(2, 0, 5).narrow(4, 48, 64), video));
+}
+
 TEST_F(TwoPasses, AControlClipAsLongAsTheVideoIsLongEnough) {
   // 9 frames are 2 latent ones: the temporal upsampler makes 3 of 2, so both passes compute 17 and need frames behind the clip's end.
   auto r = test::small_request(9, 1);
