@@ -17,8 +17,9 @@ from PIL import Image
 
 TOP = Path(__file__).resolve().parent.parent
 # Picture: the clips it shows, above each other.
-PICTURES = {"i2v": ["clip", "i2v"], "keyframes": ["keyframes"], "extension": ["longer"], "v2v": ["clip", "blue"],
-            "inpainting": ["heart", "star"], "outpainting": ["wide"], "long": ["long"]}
+PICTURES = {"i2v": ["clip", "i2v"], "suggestion": ["clip", "suggestion"], "keyframes": ["keyframes"], "extension": ["longer"],
+            "before": ["before"], "between": ["between"], "v2v": ["clip", "blue"], "inpainting": ["heart", "star"],
+            "outpainting": ["wide"], "long": ["long"], "long_edit": ["source", "edited"]}
 FRAMES, HEIGHT, GAP, COLOURS, MOST_BYTES = 8, 72, 2, 96, 60_000
 
 
