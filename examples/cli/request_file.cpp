@@ -109,13 +109,24 @@ std::vector<std::string> words_of(const json& request, const std::vector<std::st
       if (!bins.empty()) add_option(name, bins, options);
     } else if (value.is_array()) {
       std::string list;
-      for (const json& item : value) list += (list.empty() ? "" : ",") + scalar_word(item, key);
+      for (const json& item : value) list += (list.empty() ? "" : name == "prompt-embeds" ? " | " : ",") + scalar_word(item, key);
       add_option(name, list, options);
     } else {
       add_option(name, scalar_word(value, key), options);
     }
   }
   return options;
+}
+
+/// "a | b" -> "a", "b"
+std::vector<std::string> split_at_bars(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream in(list);
+  for (std::string part; std::getline(in, part, '|');) {
+    const size_t first = part.find_first_not_of(" \t"), last = part.find_last_not_of(" \t");
+    parts.push_back(first == std::string::npos ? "" : part.substr(first, last - first + 1));
+  }
+  return parts;
 }
 
 /// Every file or folder that settings of a run name, with the key it stands under.
@@ -130,7 +141,12 @@ std::vector<std::pair<std::string, std::string>> paths_in(const json& settings) 
       const json& path = item.is_object() ? item.value("path", json()) : item;
       if (!path.is_string() || (name == "noise" && (path == "torch" || path == "torch_tokens"))) continue;
       const bool plural = name == "conditions" || name == "loras";
-      paths.emplace_back(plural ? name.substr(0, name.size() - 1) : name, path.get<std::string>());
+      const std::string shown = plural ? name.substr(0, name.size() - 1) : name;
+      if (name == "prompt_embeds" && settings.contains("window_frames")) {  // one a window
+        for (const std::string& file : split_at_bars(path.get<std::string>())) paths.emplace_back(shown, file);
+      } else {
+        paths.emplace_back(shown, path.get<std::string>());
+      }
     }
   }
   return paths;

@@ -226,7 +226,7 @@ TEST(Engine, APresetsListOfGuidanceIsShownWhole) {
   const std::string release = folder.write("mine.json", R"({"name": "mine", "base": "ltxv-0.9.5+", "presets": {
     "default": {"guidance_timesteps": [1.0, 0.97, 0.9], "guidance_scale": [1, 6, 2]}}})");
   ltxv_engine_options options = ltxv_engine_options_init();
-  options.model = kTinyModel;
+  options.model = kTinyModel.c_str();
   options.release = release.c_str();
   ltxv_engine* engine = nullptr;
   ASSERT_EQ(ltxv_engine_open(&options, &engine, nullptr), LTXV_OK);
