@@ -3,6 +3,7 @@
 namespace ltxv::ops {
 
 at::Tensor Scratch::take(at::IntArrayRef sizes, at::ScalarType dtype) {
+  if (!device_.is_cpu()) return at::empty(sizes, at::TensorOptions().dtype(dtype).device(device_));
   const int64_t bytes = c10::multiply_integers(sizes) * static_cast<int64_t>(c10::elementSize(dtype));
   const auto is_free = [](const Block& block) { return block.bytes.storage().use_count() == 1; };
   ++clock_;

@@ -7,9 +7,11 @@
 
 namespace ltxv::ops {
 
-/// A pool that lives as long as one pass through a network. Not for several threads at once.
+/// A pool that lives as long as one pass through a network. Not for several threads at once. On a device every request goes to
+/// LibTorch's allocator, which is such a pool itself.
 class Scratch {
  public:
+  explicit Scratch(at::Device device = at::kCPU) : device_(device) {}
   /// An uninitialised contiguous tensor. Its memory returns to the pool when the last tensor that shares it is gone.
   at::Tensor take(at::IntArrayRef sizes, at::ScalarType dtype);
   /// The same for a volume: logically [B,C,T,H,W], stored [B,T,H,W,C].
@@ -22,6 +24,7 @@ class Scratch {
     at::Tensor bytes;  // [n] u8
     int64_t last_taken;
   };
+  at::Device device_;
   std::vector<Block> blocks_;
   int64_t clock_ = 0;
 };

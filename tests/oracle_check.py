@@ -39,7 +39,7 @@ class Check:
             checkpoint = next(original.glob("ltxv-*.safetensors"))
             words = [*words[:at], checkpoint, "--text-encoder", original / "t5xxl_tiny_fp32.safetensors", "--tokenizer",
                      original / "tokenizer", *words[at + 1:]]
-        result = subprocess.run([str(self.options.ltxv), *map(str, words)], capture_output=True, text=True)
+        result = subprocess.run([str(self.options.ltxv), *map(str, words), "--device", self.options.device], capture_output=True, text=True)
         if result.returncode != 0:
             raise RuntimeError(f"exit {result.returncode}: {result.stderr.strip().splitlines()[-1:]}")
 
@@ -70,7 +70,7 @@ class Check:
         meta, expected = json.loads((case / "case.json").read_text()), load_file(case / "expected.safetensors")
         masks = load_file(case / "inputs.safetensors")["attention_mask"]
         for i, text in enumerate(meta["texts"]):
-            self.ltxv("embed", text, "-m", model, "-o", folder / "e.safetensors", "--max-text-tokens", meta["max_length"], "--dtype", "fp32")
+            self.ltxv("embed", text, "-m", model, "-o", folder / "e.safetensors", "--max-text-tokens", meta["max_length"], "--dtype", self.options.dtype)
             out = load_file(folder / "e.safetensors")
             count = int(masks[i].sum())
             assert torch.equal(out["prompt_attention_mask"][0].long(), masks[i].long()), f"mask of text {i}"
@@ -78,7 +78,7 @@ class Check:
 
     def encode(self, name, case, model, folder):
         save_file({"frames": load_file(case / "inputs.safetensors")["pixels"]}, folder / "in.safetensors")
-        self.ltxv("encode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32")
+        self.ltxv("encode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", self.options.dtype)
         self.compare(name, "latents", load_file(folder / "out.safetensors")["latents"],
                      load_file(case / "expected.safetensors")["latents_normalized"])
 
@@ -88,7 +88,7 @@ class Check:
         save_file({"latents": inputs["latents_normalized"]}, folder / "in.safetensors")
         noise = {"decode": torch.zeros_like(inputs["latents_normalized"])} | {f"decoder_{i:02d}": inputs[k] for i, k in enumerate(maps)}
         save_file(noise, folder / "noise.safetensors")
-        self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32",
+        self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", self.options.dtype,
                   "--decode-timestep", 0.05, "--decode-noise-scale", 0, "--noise", folder / "noise.safetensors")
         self.compare(name, "frames", load_file(folder / "out.safetensors")["frames"], expected["pixels"])
 
@@ -99,7 +99,7 @@ class Check:
         save_file({"latents": latents}, folder / "in.safetensors")
         save_file({"decode": inputs["noise"]} | self.zero_maps(case.parents[1]), folder / "noise.safetensors")
         for space, pixels in (("raw", "pixels_noise_in_raw_space"), ("normalised", "pixels_noise_in_normalized_space")):
-            self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", "fp32", "--decode-timestep",
+            self.ltxv("decode", folder / "in.safetensors", "-m", model, "-o", folder / "out.safetensors", "--dtype", self.options.dtype, "--decode-timestep",
                       meta["decode_timestep"], "--decode-noise-scale", meta["decode_noise_scale"], "--noise", folder / "noise.safetensors",
                       "--decode-noise-space", space)
             self.compare(name, f"frames ({space} space)", load_file(folder / "out.safetensors")["frames"], expected[pixels])
@@ -118,7 +118,7 @@ class Check:
         save_file(draws if pixels else self.zero_maps(case.parents[1]) | draws, folder / "noise.safetensors")
         words = ["generate", meta["prompt"], "-m", model, "-o", folder / "out.safetensors", "--negative", meta["negative_prompt"],
                  "--width", meta["width"], "--height", meta["height"], "--frames", meta["num_frames"], "--fps", meta["frame_rate"],
-                 "--guidance", listed(meta["guidance_scale"]), "--dtype", "fp32", "--guidance-rescale",
+                 "--guidance", listed(meta["guidance_scale"]), "--dtype", self.options.dtype, "--guidance-rescale",
                  listed(meta["rescaling_scale"] if official else meta.get("guidance_rescale", 0)),
                  "--max-text-tokens", meta["text_encoder_max_tokens" if official else "max_sequence_length"], "--noise", folder / "noise.safetensors",
                  "--save-latents", folder / "latents.safetensors", "--image-noise-scale", meta.get("image_cond_noise_scale", 0),
@@ -163,7 +163,7 @@ class Check:
                 file, _, strength = word.partition(":")
                 loras += ["--lora", f"{case / file}.safetensors" + (f":{strength}" if strength else "")]
             self.ltxv("generate", "-m", model, "-o", folder / "out.safetensors", "--width", grid[2] * 32, "--height", grid[1] * 32, "--frames",
-                      grid[0] * 8 - 7, "--fps", 25, "--sigmas", level, "--guidance", 1, "--dtype", "fp32", "--decode-noise-scale", 0,
+                      grid[0] * 8 - 7, "--fps", 25, "--sigmas", level, "--guidance", 1, "--dtype", self.options.dtype, "--decode-noise-scale", 0,
                       "--prompt-embeds", folder / "embeds.safetensors", "--noise", folder / "noise.safetensors", "--save-latents",
                       folder / "latents.safetensors", *loras)
             latents = load_file(folder / "latents.safetensors")["latents"].flatten(2).transpose(1, 2)
@@ -179,7 +179,7 @@ class Check:
         self.ltxv("generate", meta["prompt"], "-m", model, "-o", folder / "out.safetensors", "--negative", meta["negative_prompt"],
                   "--control", folder / "control.safetensors", "--width", frames.shape[4], "--height", frames.shape[3], "--frames",
                   meta["num_frames"], "--fps", meta["fps"], "--sigmas", listed(meta["timesteps"]), "--guidance", meta["guidance_scale"],
-                  "--guidance-rescale", 0, "--image-noise-scale", 0, "--decode-noise-scale", 0, "--dtype", "fp32",
+                  "--guidance-rescale", 0, "--image-noise-scale", 0, "--decode-noise-scale", 0, "--dtype", self.options.dtype,
                   "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors")
         self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["final_latents"])
     def upsampler_of(self, case, kind):
@@ -208,7 +208,7 @@ class Check:
                  listed(meta["first_pass_timesteps"]), "--pass2-sigmas", listed(meta["second_pass_timesteps"]), "--guidance", 1,
                  "--tone-map", meta["tone_map_compression_ratio"], "--decode-timestep", meta["decode_timestep"], "--decode-noise-scale",
                  meta["decode_noise_scale"], "--image-noise-scale", meta["image_cond_noise_scale"], "--max-text-tokens", 256, "--dtype",
-                 "fp32", "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors"]
+                 self.options.dtype, "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors"]
         if "image_pixels" in inputs:
             save_file({"frames": inputs["image_pixels"]}, folder / "image.safetensors")
             words += ["--image", folder / "image.safetensors"]
@@ -232,7 +232,7 @@ class Check:
         for what, adain, latents, target in runs:
             save_file({"latents": latents.contiguous()}, folder / "in.safetensors")
             self.ltxv("upscale", folder / "in.safetensors", "-m", model, "--upscaler", self.upsampler_of(case, kind), "--adain", adain,
-                      "-o", folder / "out.safetensors", "--dtype", "fp32")
+                      "-o", folder / "out.safetensors", "--dtype", self.options.dtype)
             self.compare(name, what, load_file(folder / "out.safetensors")["latents"] * std + mean, target)
 
     def long_video(self, name, case, model, folder):
@@ -252,7 +252,7 @@ class Check:
         save_file({"frames": inputs["image_pixels"]}, folder / "image.safetensors")
         words = ["generate", " | ".join(meta["prompts"]), "-m", model, "-o", folder / "out.safetensors", "--negative", meta["negative_prompt"],
                  "--width", meta["width"], "--height", meta["height"], "--frames", meta["num_frames"], "--fps", meta["frame_rate"],
-                 "--guidance", meta["guidance_scale"], "--dtype", "fp32", "--sigmas", listed(meta["sigmas"][:-1]),
+                 "--guidance", meta["guidance_scale"], "--dtype", self.options.dtype, "--sigmas", listed(meta["sigmas"][:-1]),
                  "--condition", f"{folder}/image.safetensors@0:{meta['cond_strength']}", "--window-frames", meta["temporal_tile_size"],
                  "--window-overlap", meta["temporal_overlap"], "--window-strength", meta["temporal_overlap_cond_strength"],
                  "--window-match", meta["adain_factor"], "--window-eta", meta["eta"], "--max-text-tokens", meta["max_sequence_length"],
@@ -342,4 +342,6 @@ if __name__ == "__main__":
     parser.add_argument("--single-file", action="store_true", help="read model_original instead of model_diffusers")
     parser.add_argument("--match", default="", help="only cases whose path contains this")
     parser.add_argument("--tolerance", type=float, default=1e-3)
+    parser.add_argument("--device", default="cpu", help="as ltxv --device")
+    parser.add_argument("--dtype", default="fp32", help="as ltxv --dtype; bf16 needs a tolerance of its own")
     sys.exit(Check(parser.parse_args()).run())

@@ -172,7 +172,7 @@ json encode(const ltxv::engine& engine, const Options& o) {
 
 json run(const Options& o) {
   Stopwatch watch;
-  const ltxv::engine engine({.model = o.model, .dtype = o.dtype, .thread_count = o.threads});
+  const ltxv::engine engine({.model = o.model, .device = o.device, .dtype = o.dtype, .thread_count = o.threads, .cuda_graphs = o.cuda_graphs != 0});
   const double open_seconds = watch.lap();
   json result{{"task", o.task},
               {"version", ltxv::version()},

@@ -10,6 +10,8 @@ namespace bench {
 struct Options {
   std::string task;  ///< step, generate, decode, encode
   std::string model, dtype = "auto";
+  std::string device = "auto";
+  int32_t cuda_graphs = 0;  ///< 1: on
   int32_t threads = 0;
   int32_t runs = 3;
   uint64_t seed = 7;

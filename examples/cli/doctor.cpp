@@ -90,12 +90,29 @@ std::string report_text(const ordered_json& report) {
   return out;
 }
 
+/// The same of CUDA: devices, or why there is none; one line an op.
+std::string cuda_text(const ordered_json& cuda) {
+  std::string out;
+  const auto& devices = cuda["devices"];
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const ordered_json& device = devices[i];
+    out += "cuda:" + std::to_string(i) + " is " + device["name"].get<std::string>() + ", sm_" + device["capability"].get<std::string>() + ", " +
+           short_count(device["memory_bytes"].get<double>(), "B") + "\n";
+  }
+  const auto missing = cuda["missing"].get<std::string>();
+  if (!missing.empty()) return out + "no CUDA: " + missing + "\n";
+  out += cuda["versions"].get<std::string>() + "\n";
+  for (const auto& [op, choice] : cuda["kernel_choices"].items())
+    out += op + " on cuda:0: " + choice["variant"].get<std::string>() + " (" + choice["why"].get<std::string>() + ")\n";
+  return out;
+}
+
 /// One line an op: what runs, why, and what else there is.
 void run_kernels(Reporter& reporter) {
   const auto build = ordered_json::parse(ltxv::describe(), nullptr, /*allow_exceptions=*/false);
   ordered_json result{{"event", "result"}};
   std::string out;
-  for (const char* key : {"cpu_capability", "cpu", "threads", "devices", "kernels", "kernel_choices"})
+  for (const char* key : {"cpu_capability", "cpu", "threads", "devices", "cuda", "kernels", "kernel_choices"})
     if (build.contains(key)) result[key] = build[key];
   if (build.contains("cpu_capability")) out += "LibTorch computes with " + build["cpu_capability"].get<std::string>() + "\n";
   if (build.contains("cpu") && build["cpu"].is_object()) {
@@ -110,6 +127,7 @@ void run_kernels(Reporter& reporter) {
     for (const auto& variant : choice["variants"]) variants += (variants.empty() ? "" : ", ") + variant.get<std::string>();
     out += op + ": " + build["kernels"].value(op, "") + " (" + choice["why"].get<std::string>() + " of " + variants + ")\n";
   }
+  if (build.contains("cuda")) out += cuda_text(build["cuda"]);
   if (!out.empty()) out.pop_back();
   reporter.result(out, result);
 }

@@ -169,8 +169,9 @@ struct Commands {
                  (w.starts_with("cuda:") && w.size() > 5 && w.size() < 9 &&
                   w.find_first_not_of("0123456789", 5) == std::string::npos);
         },
-        "auto, cpu, cuda, cuda:0, cuda:1, ...", "auto, cpu, cuda or cuda:I (default: auto)")
+        "auto, cpu, cuda, cuda:0, cuda:1, ...", "auto, cpu, cuda or cuda:I (default: auto, a CUDA device where one can be used)")
         ->group("model");
+    to->add_flag("--cuda-graphs", e.cuda_graphs, "record a prediction once and replay it, on a CUDA device")->group("model");
     choice(
         to, "--dtype", e.dtype,
         [](const std::string& w) { return w == "auto" || w == "fp32" || w == "bf16" || w == "fp16"; },

@@ -30,7 +30,7 @@ const std::map<std::string, std::string> kOtherNames = {{"negative_prompt", "neg
                                                         {"pass2_num_inference_steps", "pass2-steps"},
                                                         {"pass2_guidance_scale", "pass2-guidance"}};
 /// Facts about a finished run that are not options.
-const char* const kIgnored[] = {"release", "computed", "pass2_computed", "ltxv_version", "libtorch", "cpu_capability"};
+const char* const kIgnored[] = {"release", "computed", "pass2_computed", "ltxv_version", "libtorch", "cpu_capability", "device_name"};
 /// Options that have a --no- form: false in a file is an answer, not silence.
 const char* const kToggles[] = {"cfg-star", "stochastic", "pass2-cfg-star", "pass2-stochastic"};
 

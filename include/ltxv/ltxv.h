@@ -258,7 +258,7 @@ typedef struct ltxv_engine_options {
   const char *tokenizer;
   const char *vae;
   const char *transformer;
-  const char *device;       /* "auto", "cpu", "cuda", "cuda:1"; NULL: "auto" */
+  const char *device;       /* "auto": a CUDA device where one can be used, else the CPU; "cpu"; "cuda", "cuda:1"; NULL: "auto" */
   const char *dtype;        /* "auto", "fp32", "bf16", "fp16"; NULL: "auto" */
   uint32_t copy_files;      /* nonzero: read weights into memory; a file that is mapped instead must not be cut */
   uint32_t reserved;
@@ -266,6 +266,8 @@ typedef struct ltxv_engine_options {
   const char *const *upscalers; /* latent upsamplers (files or folders) for a second pass, in the order they act */
   int32_t upscaler_count;
   uint32_t reserved_2;
+  uint32_t cuda_graphs;     /* nonzero: record a prediction of the transformer once and replay it, on a CUDA device */
+  uint32_t reserved_3;
 } ltxv_engine_options;
 
 /** Reads configs and headers and checks that the parts belong together. `options` may be NULL. Any thread.

@@ -333,6 +333,7 @@ struct engine_options {
   int32_t thread_count = 0;             ///< 0: physical cores
   bool copy_files = false;
   std::vector<std::string> upscalers = {};  ///< latent upsamplers for a second pass, in the order they act
+  bool cuda_graphs = false;             ///< record a prediction of the transformer once and replay it, on a CUDA device
 };
 
 struct condition {
@@ -538,6 +539,7 @@ class engine {
     c.dtype = detail::c_string(o.dtype);
     c.thread_count = o.thread_count;
     c.copy_files = o.copy_files ? 1 : 0;
+    c.cuda_graphs = o.cuda_graphs ? 1 : 0;
     std::vector<const char*> upscalers;
     for (const std::string& path : o.upscalers) upscalers.push_back(path.c_str());
     c.upscalers = upscalers.empty() ? nullptr : upscalers.data();

@@ -5,7 +5,11 @@
 #include <cstdio>
 
 #include "base/tensor.h"
+#include "cuda_choices.h"
+#include "cuda_plugin.h"
+#include "cuda_services.h"
 #include "ltxv/ltxv.h"
+#include "pipeline/cuda_probe.h"
 #include "registry.h"
 
 namespace ltxv::api {
@@ -46,6 +50,37 @@ std::string cpu_json() {
   return text("{\"avx2\":", word(cpu.avx2), ",\"avx512\":", word(cpu.avx512), ",\"bf16\":", word(cpu.bf16), "}");
 }
 
+// What the driver tells, and only where a device can be used also what the plug-in does: opening it loads LibTorch's CUDA part.
+struct CudaReport {
+  std::string devices = "[\"cpu\"", json;
+};
+
+CudaReport cuda_report() {
+  CudaReport report;
+  const CudaProbe probe = probe_cuda();
+  std::string missing = probe.missing, devices, choices, versions;
+  const auto* table = missing.empty() ? ops::cuda_plugin().table : nullptr;
+  if (missing.empty() && table == nullptr) missing = ops::cuda_plugin().problem;
+  if (missing.empty()) missing = ops::open_cuda_services(probe.plugin);
+  for (size_t i = 0; i < probe.devices.size(); ++i) {
+    const CudaDevice& d = probe.devices[i];
+    devices += text(i ? "," : "", "{\"name\":", json_string(d.name), ",\"capability\":\"", d.major, ".", d.minor,
+                    "\",\"memory_bytes\":", d.memory_bytes, "}");
+    if (missing.empty()) report.devices += text(",\"cuda:", i, "\"");
+  }
+  if (missing.empty()) {
+    versions = ops::cuda_services()->versions();
+    const CudaDevice& first = probe.devices.front();
+    for (const ops::CudaChoice& c : ops::cuda_choices(*table, first.major * 10 + first.minor))
+      choices += text(choices.empty() ? "" : ",", json_string(c.op), ":{\"variant\":", json_string(c.variant), ",\"why\":",
+                      json_string(c.why), "}");
+  }
+  report.devices += "]";
+  report.json = text("{\"missing\":", json_string(missing), ",\"plugin\":", json_string(probe.plugin), ",\"versions\":",
+                     json_string(versions), ",\"devices\":[", devices, "],\"kernel_choices\":{", choices, "}}");
+  return report;
+}
+
 }  // namespace
 
 std::string json_string(const std::string& value) {
@@ -73,12 +108,13 @@ std::string describe_build() {
   } catch (const Error& e) {
     kernels = choices = json_string(e.what());
   }
+  const CudaReport cuda = cuda_report();
   return text("{\"name\":\"ltxv\",\"version\":", json_string(LTXV_VERSION), ",\"abi_version\":", LTXV_ABI_VERSION,
               ",\"compiler\":", json_string(LTXV_COMPILER), ",\"build_type\":", json_string(LTXV_BUILD_TYPE),
               ",\"libtorch\":", json_string(LTXV_TORCH_VERSION), ",\"libavcodec\":", json_string(LTXV_AVCODEC_VERSION),
               ",\"sentencepiece\":", json_string(LTXV_SENTENCEPIECE_VERSION),
               ",\"cpu_capability\":", json_string(at::get_cpu_capability()), ",\"threads\":", at::get_num_threads(),
-              ",\"devices\":[\"cpu\"],\"kernels\":", kernels, ",\"cpu\":", cpu_json(),
+              ",\"devices\":", cuda.devices, ",\"cuda\":", cuda.json, ",\"kernels\":", kernels, ",\"cpu\":", cpu_json(),
               ",\"kernel_choices\":", choices, "}");
 }
 

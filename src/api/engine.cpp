@@ -209,6 +209,7 @@ EngineOptions to_engine_options(const ltxv_engine_options& o) {
              ", allowed are 1 to 1024, or 0");
   e.thread_count = o.thread_count;
   e.copy_files = o.copy_files != 0;
+  e.cuda_graphs = o.cuda_graphs != 0;
   LTXV_CHECK(o.upscaler_count >= 0 && o.upscaler_count <= 8 && (o.upscaler_count == 0) == (o.upscalers == nullptr),
              "upscalers and upscaler_count go together, at most 8: upscaler_count is ", o.upscaler_count, ", upscalers is ",
              o.upscalers ? "given" : "NULL");

@@ -1,6 +1,7 @@
 #include "diffusion/sampler.h"
 
 #include "base/error.h"
+#include "base/transfer.h"
 
 namespace ltxv {
 namespace {
@@ -76,7 +77,7 @@ Levels step_levels(const SamplerState& state) {
 void finish_step(SamplerState& state, const at::Tensor& moved) {
   if (state.strength.defined()) {
     const auto moves = (at::full({1}, state.sigmas[state.step] - kSigmaSlack, at::kFloat) < 1 - state.strength).unsqueeze(-1);
-    state.tokens = at::where(moves, moved, state.tokens);
+    state.tokens = at::where(to_device(moves, moved.device()), moved, state.tokens);
   } else {
     state.tokens = moved;
   }
@@ -87,20 +88,21 @@ void finish_step(SamplerState& state, const at::Tensor& moved) {
 
 void euler_step(SamplerState& state, const at::Tensor& velocity) {
   const auto [from, to] = step_levels(state);
-  finish_step(state, state.tokens + velocity * (to - from).unsqueeze(-1));
+  finish_step(state, state.tokens + velocity * to_device((to - from).unsqueeze(-1), velocity.device()));
 }
 
 void stochastic_step(SamplerState& state, const at::Tensor& velocity, const at::Tensor& noise) {
-  const auto [from, to] = step_levels(state);
-  const auto clean = state.tokens - velocity * from.unsqueeze(-1);
-  finish_step(state, clean * (1 - to).unsqueeze(-1) + noise * to.unsqueeze(-1));
+  const auto levels = step_levels(state);
+  const auto from = to_device(levels.from.unsqueeze(-1), velocity.device()), to = to_device(levels.to.unsqueeze(-1), velocity.device());
+  const auto clean = state.tokens - velocity * from;
+  finish_step(state, clean * (1 - to) + to_device(noise, velocity.device()) * to);
 }
 
 void renoise_kept_tokens(SamplerState& state, double scale, const at::Tensor& noise) {
   LTXV_ASSERT(state.strength.defined(), "no conditions to add noise to");
   const double sigma = state.sigmas[state.step];
-  const auto kept = (state.strength > 1.0f - kSigmaSlack).unsqueeze(-1);
-  state.tokens = at::where(kept, state.clean_tokens + noise * (scale * sigma * sigma), state.tokens);
+  const auto kept = to_device((state.strength > 1.0f - kSigmaSlack).unsqueeze(-1), state.tokens.device());
+  state.tokens = at::where(kept, state.clean_tokens + to_device(noise, state.tokens.device()) * (scale * sigma * sigma), state.tokens);
 }
 
 }  // namespace ltxv

@@ -9,6 +9,7 @@
 
 namespace ltxv {
 
+/// Tokens may be on a device; levels and strengths are always in the host's memory, and nothing here waits for the device.
 struct SamplerState {
   at::Tensor tokens;          ///< f32 [1,N,C], extra conditioning tokens in front
   at::Tensor clean_tokens;    ///< f32 [1,N,C]: the start, of which conditioned tokens are refreshed; undefined without conditions
@@ -27,7 +28,7 @@ struct SamplerState {
   static SamplerState from_tensors(const std::map<std::string, at::Tensor>& tensors);
 };
 
-/// The noise level the model is told for this step: [1], or min(sigma, 1 - strength) for each token, [N]. f32.
+/// The noise level the model is told for this step: [1], or min(sigma, 1 - strength) for each token, [N]. f32, in the host's memory.
 at::Tensor token_sigmas(const SamplerState& state);
 
 /// One Euler step, x += (sigma_next - sigma) * v. With conditions every token moves from its own level to the next lower entry of

@@ -2,6 +2,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include "gelu/gelu.h"
 #include "registry.h"
 
 namespace ltxv::nn {
@@ -11,7 +12,7 @@ namespace {
 // (15 % of a denoising step of the bundled model, 96 rows by 192 columns). A large one stays in the mapped file.
 Matrix stored_for_products(Matrix weight) {
   constexpr int64_t kLargest = 1 << 20;
-  if (weight.plain.defined() && weight.plain.scalar_type() == at::kFloat && weight.plain.numel() <= kLargest)
+  if (weight.plain.defined() && weight.plain.is_cpu() && weight.plain.scalar_type() == at::kFloat && weight.plain.numel() <= kLargest)
     weight.plain = weight.plain.t().contiguous().t();
   return weight;
 }
@@ -27,7 +28,8 @@ bool is_faster_in_f32(const at::Tensor& x) {
 at::Tensor linear_by_pieces(const at::Tensor& x, const Matrix& weight, const at::Tensor& bias, at::ScalarType product_type) {
   constexpr int64_t kPieceElements = 1 << 22;
   const int64_t out = weight.narrow ? weight.narrow->row_count() : weight.plain.size(0);
-  const int64_t piece = std::min(out, std::max<int64_t>(64, kPieceElements / x.size(-1)));
+  const int64_t rows_a_piece = std::max<int64_t>(64, kPieceElements / x.size(-1));
+  const int64_t piece = x.is_cpu() ? std::min(out, rows_a_piece) : out;
   const at::Tensor flat = x.reshape({-1, x.size(-1)}).to(product_type);
   at::Tensor y = at::empty({flat.size(0), out}, flat.options());
   for (int64_t begin = 0; begin < out; begin += piece) {
@@ -64,7 +66,7 @@ at::Tensor packed_linear(const at::Tensor& x, const at::Tensor& packed, const at
 
 void Linear::pack() {
   constexpr int64_t kSmallest = 1 << 20;
-  if (!weight.plain.defined() || weight.plain.scalar_type() != at::kBFloat16 || weight.plain.numel() < kSmallest) return;
+  if (!weight.plain.defined() || !weight.plain.is_cpu() || weight.plain.scalar_type() != at::kBFloat16 || weight.plain.numel() < kSmallest) return;
   if (!ops::cpu_features().bf16) return;
   const auto reorder = packing_operator("mkldnn::_reorder_linear_weight");
   if (!reorder || !packing_operator("mkldnn::_linear_pointwise")) return;
@@ -83,6 +85,34 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
   if (is_faster_in_f32(x)) return linear_by_pieces(x, weight, bias, at::kFloat);
   if (weight.narrow) return linear_by_pieces(x, weight, bias, x.scalar_type());
   return bias.defined() ? at::linear(x, weight.plain, bias) : at::linear(x, weight.plain);
+}
+
+at::Tensor Linear::with_gelu(const at::Tensor& x) const {
+  // On the host ATen's fused call computes another GELU, the one with erf.
+  if (x.is_cuda() && weight.plain.defined() && bias.defined()) {
+    const auto sizes = x.sizes();
+    const at::Tensor y = at::_addmm_activation(bias, x.reshape({-1, x.size(-1)}), weight.plain.t(), /*beta=*/1, /*alpha=*/1,
+                                               /*use_gelu=*/true);
+    auto out = sizes.vec();
+    out.back() = y.size(1);
+    return y.view(out);
+  }
+  at::Tensor y = (*this)(x);
+  ops::gelu_tanh_(y);
+  return y;
+}
+
+Linear joined(std::initializer_list<const Linear*> layers) {
+  std::vector<at::Tensor> weights, biases;
+  for (const Linear* layer : layers) {
+    if (!layer->weight.plain.defined() || layer->weight.plain.is_cpu() || !layer->bias.defined()) return {};
+    weights.push_back(layer->weight.plain);
+    biases.push_back(layer->bias);
+  }
+  Linear all;
+  all.weight.plain = at::cat(weights);
+  all.bias = at::cat(biases);
+  return all;
 }
 
 Embedding::Embedding(const Scope& at, const std::string& name, int64_t count, int64_t width)

@@ -16,6 +16,8 @@ struct Linear {
   Linear() = default;
   Linear(const Scope& at, int64_t in, int64_t out, Bias with_bias = Bias::yes);
   at::Tensor operator()(const at::Tensor& x) const;
+  /// gelu(y), the tanh approximation. On CUDA it happens while the product is written.
+  at::Tensor with_gelu(const at::Tensor& x) const;
   at::ScalarType dtype() const { return packed.defined() ? at::kBFloat16 : weight.dtype(); }
 
   /// Stores a large bf16 weight in the order in which this processor's matrix units read it, and drops `weight`. Without it every
@@ -23,6 +25,10 @@ struct Linear {
   /// Does nothing where there are no such units, and for narrow weights.
   void pack();
 };
+
+/// One layer that gives what several of the same input give, side by side, on devices where few large products beat many; the
+/// layers' weights must be plain. Shapes: [out_i,in] each -> [sum of out_i,in]. Otherwise, or in the host's memory, no layer.
+Linear joined(std::initializer_list<const Linear*> layers);
 
 /// Rows of a table. Shapes: table [count,width], ids i64 [N] -> [N,width].
 struct Embedding {

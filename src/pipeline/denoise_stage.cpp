@@ -1,6 +1,9 @@
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "base/transfer.h"
 #include "diffusion/guidance.h"
 #include "pipeline/stages.h"
 
@@ -30,14 +33,22 @@ SkipMode skip_mode_of(const std::string& name) {
 Predictor::Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const Prompts& prompts, const ResolvedRequest& resolved,
                      const PlacementPlan& plan)
     : resolved_(resolved),
-      transformer_(engine.weights.transformer(plan.type(Component::transformer), resolved.request.loras,
-                                               plan.pack_transformer ? WeightOrder::packed : WeightOrder::of_file)),
-      rope_(make_rope_table(to_positions(coordinates, resolved.frames_per_second), transformer_->config())),
+      transformer_(engine.weights.transformer(plan, resolved.request.loras)),
+      rope_(transformer_->rope_table(to_positions(coordinates, resolved.frames_per_second))),
       positive_(transformer_->prepare_prompt(prompts.positive.embeds, prompts.positive.mask)) {
   if (prompts.negative.embeds.defined()) negative_ = transformer_->prepare_prompt(prompts.negative.embeds, prompts.negative.mask);
+  if (plan.cuda_graphs && transformer_->is_resident() && device().is_cuda()) graphs_ = engine.weights.graphs_of(transformer_);
+  if (graphs_) lease_ = graphs_->lease();
 }
 
-at::Tensor Predictor::velocity(const Sample& sample, const RunContext& run) const {
+Predictor::~Predictor() {
+  try {
+    wait_for(device());  // another call may take the recorded predictions, or the weights go
+  } catch (...) {        // the device failed; whoever asked it for something knows
+  }
+}
+
+at::Tensor Predictor::velocity(const Sample& sample, const RunContext& run) {
   const StepGuidance& step = resolved_.guidance[sample.step];
   const GuidanceSettings guidance = settings_of(step, resolved_.request);
   const Perturbation perturbation{step.skip_blocks, skip_mode_of(resolved_.request.stg_mode)};
@@ -45,12 +56,13 @@ at::Tensor Predictor::velocity(const Sample& sample, const RunContext& run) cons
   if (guidance.needs_negative()) passes.push_back(&negative_);
   passes.push_back(&positive_);
   if (guidance.needs_perturbed()) passes.push_back(&positive_);
-  const auto out = transformer_->forward({.tokens = sample.tokens,
-                                        .sigmas = sample.sigmas,
-                                        .rope = rope_,
-                                        .prompts = passes,
-                                        .perturbation = guidance.needs_perturbed() ? &perturbation : nullptr},
-                                       run);
+  const NoiseLevels levels = transformer_->noise_levels(sample.sigmas);
+  const StepInputs inputs{.tokens = sample.tokens,
+                          .levels = levels,
+                          .rope = rope_,
+                          .prompts = passes,
+                          .perturbation = guidance.needs_perturbed() ? &perturbation : nullptr};
+  const auto out = lease_ ? graphs_->forward(*transformer_, lease_, inputs, run) : transformer_->forward(inputs, run);
   const int64_t positive = guidance.needs_negative() ? 1 : 0;
   return combine_guidance(out.narrow(0, positive, 1), guidance.needs_negative() ? out.narrow(0, 0, 1) : at::Tensor(),
                           guidance.needs_perturbed() ? out.narrow(0, positive + 1, 1) : at::Tensor(), guidance);
@@ -70,10 +82,38 @@ int64_t most_predictions(const ResolvedRequest& resolved) {
   return most;
 }
 
+void StepWatch::done(int64_t step, const at::Tensor& tokens) {
+  Pending p{.step = step, .sum = tokens.sum(), .written = std::nullopt};
+  if (!tokens.is_cpu()) {
+    const at::Device device = tokens.device();
+    const at::Tensor on_host = at::empty({}, at::TensorOptions().dtype(p.sum.scalar_type()).pinned_memory(device.is_cuda()));
+    p.sum = on_host.copy_(p.sum, /*non_blocking=*/true);
+    p.written.emplace(device.type());
+    p.written->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+  }
+  pending_.push_back(std::move(p));
+  constexpr size_t kAhead = 2;
+  while (!pending_.empty() && (!pending_.front().written || pending_.size() > kAhead || pending_.front().written->query())) check_first();
+}
+
+void StepWatch::finish() {
+  while (!pending_.empty()) check_first();
+}
+
+void StepWatch::check_first() {
+  const Pending p = std::move(pending_.front());
+  pending_.pop_front();
+  if (p.written) p.written->synchronize();
+  LTXV_REQUIRE(NumericError, std::isfinite(p.sum.item<float>()), "latents became NaN or Inf at step ", p.step, " of ", step_count_, where_);
+}
+
 void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& coordinates, const Prompts& prompts,
                    const ResolvedRequest& resolved, NoiseSource& noise, const PlacementPlan& plan, RunContext& run) {
   const Request& r = resolved.request;
-  const Predictor predictor(engine, coordinates, prompts, resolved, plan);
+  Predictor predictor(engine, coordinates, prompts, resolved, plan);
+  state.tokens = to_device(state.tokens, predictor.device());
+  state.clean_tokens = to_device(state.clean_tokens, predictor.device());
+  StepWatch watch(state.step_count());
   while (!state.finished()) {
     run.report(Stage::denoise, resolved.first_step + state.step, resolved.all_steps);
     if (state.strength.defined() && *r.image_noise_scale > 0)
@@ -85,9 +125,11 @@ void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& 
       euler_step(state, velocity);
     }
     state.draw_count = static_cast<int64_t>(noise.drawn().size());
-    LTXV_REQUIRE(NumericError, std::isfinite(state.tokens.sum().item<float>()), "latents became NaN or Inf at step ", state.step,
-                 " of ", state.step_count());
+    watch.done(state.step, state.tokens);
   }
+  watch.finish();
+  state.tokens = to_host(state.tokens);
+  state.clean_tokens = to_host(state.clean_tokens);
   run.report(Stage::denoise, resolved.first_step + state.step, resolved.all_steps);
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/transfer.h"
 #include "pipeline/engine_impl.h"
 #include "pipeline/host.h"
 #include "pipeline/run_record.h"
@@ -15,7 +16,7 @@
 namespace ltxv {
 namespace {
 
-ModelSpec spec_for(const EngineOptions& options) {
+ModelSpec load_spec(const EngineOptions& options) {
   const std::string model = options.model.empty() ? "shapes" : options.model;
   ModelParts parts{model, options.text_encoder, options.tokenizer, options.vae, options.transformer, options.release, options.upscalers};
   if (!std::filesystem::exists(model)) parts.model = bundled_model_folder(model);
@@ -24,31 +25,47 @@ ModelSpec spec_for(const EngineOptions& options) {
 
 }  // namespace
 
-ComputeScope::ComputeScope(int thread_count) {
-  if (at::get_num_threads() != thread_count) at::set_num_threads(thread_count);
+ComputeScope::ComputeScope(Engine::Impl& engine) : on_device_(engine.streams) {
+  if (at::get_num_threads() != engine.thread_count) at::set_num_threads(engine.thread_count);
 }
 
-Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec)
+Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, const ComputeDevice& compute_device)
     : options(engine_options),
       spec(std::move(model_spec)),
+      compute(compute_device),
       tokenizer(spec.tokenizer_path.empty() ? std::optional<Tokenizer>() : Tokenizer::load(spec.tokenizer_path)),
-      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map),
-      thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()) {
+      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device),
+      thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()),
+      streams(compute.device) {
   if (!tokenizer) return;
   LTXV_REQUIRE(BadWeights, tokenizer->piece_count() <= spec.text.vocabulary, spec.tokenizer_path, ": ", tokenizer->piece_count(),
                " pieces do not fit the text encoder's vocabulary of ", spec.text.vocabulary, " (", spec.text_files.path, ")");
 }
 
 PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) const {
+  const bool on_device = !compute.device.is_cpu();
+  const auto blocks = on_device ? weights.block_counts() : WeightStore::BlockCounts{};
   return plan_placement({.parameter_counts = weights.parameter_counts(),
+                         .block_parameters = blocks.parameters,
+                         .block_counts = blocks.blocks,
+                         .stored_fp8 = blocks.fp8,
                          .latent = latent,
                          .compression = spec.vae.compression,
                          .transformer_width = spec.transformer.width(),
                          .pass_count = pass_count,
                          .memory_budget_bytes = host_memory_bytes(),
+                         .device_memory_bytes = compute.memory_bytes,
                          .fast_bf16 = ops::cpu_features().bf16,
+                         .cuda_graphs = options.cuda_graphs,
                          .dtype = options.dtype,
                          .device = options.device});
+}
+
+void Engine::Impl::warn_of_memory(const PlacementPlan& plan, const RunContext& run) const {
+  if (!plan.on_device || plan.peak_bytes <= plan.budget_bytes) return;
+  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes * 10 / (int64_t{1} << 30)) / 10; };
+  run.log(LogLevel::warning, text("this run may need ", gib(plan.peak_bytes), " GiB of memory on ", compute.device.str(), ", which has ",
+                                  gib(plan.budget_bytes), " GiB for it; a smaller size or fewer frames need less"));
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -57,8 +74,17 @@ Engine::~Engine() = default;
 std::shared_ptr<Engine> Engine::open(const EngineOptions& options) {
   LTXV_CHECK(options.thread_count >= 0 && options.thread_count <= 1024, "threads ", options.thread_count,
              " is not between 1 and 1024");
-  auto impl = std::make_unique<Impl>(options, spec_for(options));
-  impl->plan({1, 1, 1}, 1);  // device and dtype are refused here, before any work
+  parse_device(options.device);
+  ModelSpec spec = load_spec(options);  // before the device: a model that cannot be opened is found out sooner
+  return checked(std::make_unique<Impl>(options, std::move(spec), open_compute_device(options.device)));
+}
+
+std::shared_ptr<Engine> Engine::open_on(const EngineOptions& options, const ComputeDevice& device) {
+  return checked(std::make_unique<Impl>(options, load_spec(options), device));
+}
+
+std::shared_ptr<Engine> Engine::checked(std::unique_ptr<Impl> impl) {
+  impl->plan({1, 1, 1}, 1);  // the dtype is refused here, before any work
   return std::shared_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -71,7 +97,10 @@ std::string Engine::describe_json() const {
   nlohmann::ordered_json j;
   j["model"] = spec.name;
   j["release"] = spec.release;
-  j["device"] = "cpu";
+  j["device"] = impl_->compute.device.str();
+  if (!impl_->compute.name.empty()) j["device_name"] = impl_->compute.name;
+  if (impl_->compute.memory_bytes > 0) j["device_memory_bytes"] = impl_->compute.memory_bytes;
+  if (!impl_->compute.note.empty()) j["device_note"] = impl_->compute.note;
   j["threads"] = impl_->thread_count;
   const std::string files[] = {spec.text_files.path, spec.transformer_files.path, spec.vae_files.path, spec.vae_files.path};
   for (int i = 0; i < kComponentCount; ++i) {
@@ -79,7 +108,8 @@ std::string Engine::describe_json() const {
     j["parts"][kComponentNames[i]] = {{"path", files[i]},
                                       {"parameters", counts[i]},
                                       {"stored", impl_->weights.stored_type(static_cast<Component>(i))},
-                                      {"compute", plan.types[i] == ComputeType::f32 ? "fp32" : "bf16"}};
+                                      {"compute", plan.types[i] == ComputeType::f32 ? "fp32" : "bf16"},
+                                      {"residency", kResidencyNames[static_cast<int>(plan.residency[i])]}};
   }
   for (const UpsamplerPart& u : spec.upsamplers)
     j["upscalers"].push_back({{"path", u.path},
@@ -97,30 +127,30 @@ std::string Engine::describe_json() const {
 std::string Engine::resolve_json(const Request& request) const { return run_record(*impl_, resolve(request, impl_->spec)); }
 
 PromptEmbeds Engine::embed(const std::string& prompt, int64_t max_text_tokens, const RunHooks& hooks) {
-  const ComputeScope scope(impl_->thread_count);
+  const ComputeScope scope(*impl_);
   const RunContext run(hooks);
   LTXV_CHECK(max_text_tokens >= 0 && max_text_tokens <= 4096, "max text tokens ", max_text_tokens, " is not between 1 and 4096");
   const auto plan = impl_->plan({1, 1, 1}, 1);
   const int64_t length = max_text_tokens > 0 ? max_text_tokens : impl_->spec.presets.front().max_text_tokens;
-  auto out = encode_prompt(*impl_, prompt, length, Padding::keep, plan.types[static_cast<int>(Component::text_encoder)], run);
+  auto out = encode_prompt(*impl_, prompt, length, Padding::keep, plan, run);
   impl_->weights.stage_done(Component::text_encoder, plan);
   return out;
 }
 
 at::Tensor Engine::encode(const at::Tensor& pixels, const RunHooks& hooks) {
-  const ComputeScope scope(impl_->thread_count);
+  const ComputeScope scope(*impl_);
   RunContext run(hooks);
   LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) == 1 && pixels.size(1) == 3, "frames [1,3,T,H,W] expected, got ", pixels.sizes());
   const auto plan = impl_->plan(latent_shape({pixels.size(2), pixels.size(3), pixels.size(4)}, impl_->spec.vae.compression), 1);
   run.report(Stage::encode, 0, 1);
-  const auto latents = impl_->weights.vae_encoder(plan.types[static_cast<int>(Component::vae_encoder)])->encode(pixels, run);
+  const auto latents = to_host(impl_->weights.vae_encoder(plan)->encode(pixels, run));
   impl_->weights.stage_done(Component::vae_encoder, plan);
   run.report(Stage::encode, 1, 1);
   return latents;
 }
 
 at::Tensor Engine::decode(const at::Tensor& latents, const DecodeRequest& request, const RunHooks& hooks) {
-  const ComputeScope scope(impl_->thread_count);
+  const ComputeScope scope(*impl_);
   RunContext run(hooks);
   LTXV_CHECK(latents.dim() == 5 && latents.size(0) == 1 && latents.size(1) == impl_->spec.vae.latent_channels, "latents [1,",
              impl_->spec.vae.latent_channels, ",T,H,W] expected, got ", latents.sizes());

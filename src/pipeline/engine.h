@@ -10,6 +10,7 @@
 #include "base/run_context.h"
 #include "base/tensor.h"
 #include "pipeline/bundled.h"
+#include "pipeline/compute_device.h"
 #include "pipeline/model_spec.h"
 #include "pipeline/request.h"
 
@@ -21,6 +22,7 @@ struct EngineOptions {
   std::string release;          ///< built-in name or .json file, for files that do not describe themselves; empty: found out
   std::vector<std::string> upscalers;  ///< latent upsamplers for a second pass, files or folders, in the order they are applied
   std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"
+  bool cuda_graphs = false;     ///< record a prediction of the transformer once and replay it, where the device can
   std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
   int thread_count = 0;         ///< 0: physical cores
   bool copy_files = false;      ///< read weights into memory instead of mapping them
@@ -55,7 +57,7 @@ struct FrameSink {
 class Engine {
  public:
   /// Reads configs and headers, checks that the parts belong together; weights are read when a stage needs them.
-  /// Errors: IoError, BadWeights, Unsupported, InvalidArgument.
+  /// Errors: IoError, BadWeights, Unsupported, InvalidArgument, DeviceError.
   static std::shared_ptr<Engine> open(const EngineOptions& options);
   ~Engine();
 
@@ -77,10 +79,14 @@ class Engine {
   /// Errors: InvalidArgument (no upscaler, shape, adain outside [0,1]), NumericError, Cancelled.
   at::Tensor upscale(const at::Tensor& latents, double adain, const RunHooks& hooks = {});
 
+  /// open() on a device that is there already: what tests reach.
+  static std::shared_ptr<Engine> open_on(const EngineOptions& options, const ComputeDevice& device);
+
   struct Impl;  ///< engine_impl.h
 
  private:
   explicit Engine(std::unique_ptr<Impl> impl);
+  static std::shared_ptr<Engine> checked(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -11,24 +11,29 @@
 namespace ltxv {
 
 struct Engine::Impl {
-  Impl(const EngineOptions& options, ModelSpec model_spec);
+  Impl(const EngineOptions& options, ModelSpec model_spec, const ComputeDevice& compute_device);
 
   PlacementPlan plan(const LatentShape& latent, int64_t pass_count) const;
+  /// A warning where the plan does not fit the device.
+  void warn_of_memory(const PlacementPlan& plan, const RunContext& run) const;
 
   EngineOptions options;
   ModelSpec spec;
+  ComputeDevice compute;
   std::optional<Tokenizer> tokenizer;  ///< absent when the model comes without text parts
   WeightStore weights;
   int thread_count;
+  StreamPool streams;
 };
 
-/// Held for the duration of every call into an engine: no autograd, and the engine's thread count on this thread.
+/// Held for the duration of every call into an engine: no autograd, the engine's thread count on this thread, and its device.
 class ComputeScope {
  public:
-  explicit ComputeScope(int thread_count);
+  explicit ComputeScope(Engine::Impl& engine);
 
  private:
   c10::InferenceMode inference_;
+  OnDevice on_device_;
 };
 
 /// Embeddings of a prompt. `padded` computes all max_tokens positions, as a reference does; otherwise only the real tokens, which
@@ -38,7 +43,7 @@ enum class Padding {
   drop,
   attend  ///< the real tokens are returned, but saw all max_tokens positions: three of diffusers' pipelines leave T5's mask out
 };
-PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int64_t max_tokens, Padding padding, ComputeType type,
+PromptEmbeds encode_prompt(Engine::Impl& engine, const std::string& prompt, int64_t max_tokens, Padding padding, const PlacementPlan& plan,
                            const RunContext& run);
 
 /// Frames of normalised latents, before clamping. Draws "decode" and "decoder_00", … where the model wants them.
@@ -47,7 +52,7 @@ struct DecodeSettings {
   NoiseSpace noise_space = NoiseSpace::normalised;
   double tone_map = 0;  ///< compression of the latents' tones, after the noise
 };
-/// Raw latents with the noise that a timestep-conditioned decoder is told of, drawn as `name`; for other decoders without. Then the
+/// Raw latents, on the decoder's device, with the noise that a timestep-conditioned decoder is told of, drawn as `name`; for other decoders without. Then the
 /// tone mapping.
 at::Tensor noised_for_decoder(const VideoVae& decoder, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
                               const std::string& name);

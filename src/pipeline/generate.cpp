@@ -36,7 +36,7 @@ uint64_t hash_of(const std::string& settings) { return std::hash<std::string>{}(
 }  // namespace
 
 GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, const FrameSink* sink) {
-  const ComputeScope scope(impl_->thread_count);
+  const ComputeScope scope(*impl_);
   RunContext run(hooks);
   const ModelSpec& spec = impl_->spec;
 
@@ -49,6 +49,7 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
   const ResolvedRequest& last = resolved.last_pass();
   const bool two_passes = &last != &resolved;
   const PlacementPlan plan = impl_->plan(last.latent, std::max(most_predictions(resolved), most_predictions(last)));
+  impl_->warn_of_memory(plan, run);
   NoiseSource noise = open_noise(r.noise_path, *r.seed);
   RunMedia media = read_media(resolved, spec);
   read_adaptation(*impl_, resolved, media, run);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/transfer.h"
 #include "diffusion/latent_filters.h"
 #include "diffusion/windows.h"
 #include "pipeline/masked_media.h"
@@ -69,10 +70,10 @@ struct LongRun {
 };
 
 // Tokens of one window after all steps.
-at::Tensor sample_window(const LongRun& all, const WindowPass& pass, size_t index, const WindowTokens& window, NoiseSource& noise) {
+at::Tensor sample_window(const LongRun& all, const WindowPass& pass, size_t index, WindowTokens window, NoiseSource& noise) {
   const Request& r = pass.resolved.request;
   const auto& sigmas = pass.resolved.sigmas;
-  const Predictor predictor(all.engine, window.coordinates, all.prompts_of(pass, index), pass.resolved, all.plan);
+  Predictor predictor(all.engine, window.coordinates, all.prompts_of(pass, index), pass.resolved, all.plan);
   const std::string name = indexed_name("window", static_cast<int64_t>(index));
   const LatentShape& shape = window.shape;
   const int64_t tokens = window.clean.size(1), channels = window.clean.size(2);
@@ -80,21 +81,27 @@ at::Tensor sample_window(const LongRun& all, const WindowPass& pass, size_t inde
   auto drawn = as_tokens ? noise.draw(name + "_initial", {1, tokens, channels})
                          : to_tokens(noise.draw(name + "_initial", {1, channels, shape.frames, shape.height, shape.width}));
   if (window.start.defined()) drawn = drawn * sigmas[0] + window.start * (1 - sigmas[0]);
-  auto x = blend_kept(drawn, window);
+  window.clean = to_device(window.clean, predictor.device());
+  const at::Tensor freedom = window.freedom;  // on the host, as noise levels are
+  window.freedom = to_device(freedom, predictor.device());
+  auto x = blend_kept(to_device(drawn, predictor.device()), window);
   const auto step_count = static_cast<int64_t>(sigmas.size());
+  StepWatch watch(step_count, text(" of window ", index + 1));
   for (int64_t i = 0; i < step_count; ++i) {
     all.run.report(Stage::denoise, pass.first_step + static_cast<int64_t>(index) * step_count + i, all.all_steps);
     const auto sigma = static_cast<float>(sigmas[i]);
     const float next = i + 1 < step_count ? static_cast<float>(sigmas[i + 1]) : 0.0f;
-    const auto levels = (window.freedom * sigma).flatten();
+    const auto levels = (freedom * sigma).flatten();
     const auto velocity = predictor.velocity({x, levels, i}, all.run);
-    const auto fresh = next > 0 && *r.window.eta > 0 ? noise.draw(indexed_name(name + "_stochastic", i), x.sizes()) : at::Tensor();
+    const auto fresh = next > 0 && *r.window.eta > 0
+                           ? to_device(noise.draw(indexed_name(name + "_stochastic", i), x.sizes()), predictor.device())
+                           : at::Tensor();
     // Blended before and after the step, but behind the model: the reference's order, which the soft tokens depend on.
     x = blend_kept(ancestral_step(blend_kept(x, window), velocity, sigma, next, *r.window.eta, fresh), window);
-    LTXV_REQUIRE(NumericError, std::isfinite(x.sum().item<float>()), "latents became NaN or Inf at step ", i + 1, " of ", step_count,
-                 " of window ", index + 1);
+    watch.done(i + 1, x);
   }
-  return x;
+  watch.finish();
+  return to_host(x);
 }
 
 // What the upsamplers make of the first pass where `window` lies.
@@ -198,6 +205,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
   const ResolvedRequest& last = resolved.last_pass();
   const PlacementPlan plan =
       engine.plan(largest_window(last, engine.spec.vae.compression), std::max(most_predictions(resolved), most_predictions(last)));
+  engine.warn_of_memory(plan, run);
   NoiseSource common = open_noise(r.noise_path, *r.seed);
   WindowPass first_pass(engine, resolved, run);
   std::optional<WindowPass> second_pass;

@@ -31,7 +31,7 @@ PieceDecoder::PieceDecoder(Engine::Impl& engine, const DecodeSettings& settings,
     : engine_(engine), settings_(settings), plan_(plan), noise_(noise), run_(run), consumer_(std::move(consumer)) {}
 
 void PieceDecoder::push(const at::Tensor& latents, bool last) {
-  const auto decoder = engine_.weights.vae_decoder(plan_.type(Component::vae_decoder));
+  const auto decoder = engine_.weights.vae_decoder(plan_);
   // Noised when it arrives, so that the context of a piece is the same as the piece itself was.
   const std::string name = indexed_name("decode", push_count_++);
   const auto raw = noised_for_decoder(*decoder, latents, settings_, noise_, name);
@@ -40,9 +40,10 @@ void PieceDecoder::push(const at::Tensor& latents, bool last) {
   if (!schedule_.push(latents.size(2), last)) return;
   const int64_t context = schedule_.context, end = schedule_.end;
 
-  const DecodeOptions options{.timestep = settings_.timestep, .injected_noise = [&](int64_t height, int64_t width) {
-                                return noise_.draw(indexed_name("decoder", map_count_++), {height, width});
-                              }};
+  DecodeOptions options{.timestep = settings_.timestep, .injected_noise = [&](int64_t height, int64_t width) {
+                          return noise_.draw(indexed_name("decoder", map_count_++), {height, width});
+                        }};
+  if (plan_.on_device) options.largest_volume = plan_.decode_volume_elements;
   auto frames = decoder->decode_raw(waiting_, options, run_);
   LTXV_REQUIRE(NumericError, at::isfinite(frames.sum()).item<bool>(), "the decoded frames hold NaN or Inf");
   // The first latent frame of a volume gives one frame, every other one `temporal` of them.

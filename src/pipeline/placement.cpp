@@ -17,32 +17,123 @@ constexpr int64_t kDecodeVolumeElements = 32 << 20;
 // Of those, at once: a piece in front of a block and behind it, the first piece being up to twice as long as the others.
 constexpr int64_t kDecodeVolumes = 10;
 
+// What a CUDA context, cuBLAS and cuDNN take for themselves.
+constexpr int64_t kDeviceReserve = 900ll << 20;
+// The same as kDecodeVolumes where norms are made of ATen's operations, with f32 volumes in between.
+constexpr int64_t kDeviceDecodeVolumes = 14;
+constexpr int64_t kFewestDecodeElements = 8 << 20, kMostDecodeElements = 1 << 30;
+// Activations of a text encoder at its longest prompt, and of an encoder that sees one picture.
+constexpr int64_t kTextActivations = 256ll << 20, kEncodeBytesPerPixel = 96;
+
 ComputeType choose_type(const PlacementInput& in, int64_t parameters) {
   if (in.dtype == "fp32") return ComputeType::f32;
   if (in.dtype == "bf16") return ComputeType::bf16;
-  return parameters >= kSmallModel && in.fast_bf16 ? ComputeType::bf16 : ComputeType::f32;
+  const bool fast = in.fast_bf16 || in.device_memory_bytes > 0;
+  return parameters >= kSmallModel && fast ? ComputeType::bf16 : ComputeType::f32;
+}
+
+int64_t element_of(ComputeType type) { return type == ComputeType::f32 ? 4 : 2; }
+
+int id(Component c) { return static_cast<int>(c); }
+
+// Bytes on the device of a component whose blocks take turns.
+int64_t two_blocks(const PlacementInput& in, int i, int64_t all_bytes) {
+  const double of_all = static_cast<double>(in.block_parameters[i]) / static_cast<double>(std::max<int64_t>(in.parameter_counts[i], 1));
+  const auto blocks = static_cast<int64_t>(static_cast<double>(all_bytes) * of_all);
+  return all_bytes - blocks + std::min(blocks, 2 * blocks / std::max<int64_t>(in.block_counts[i], 1));
+}
+
+void place_on_device(const PlacementInput& in, PlacementPlan& plan) {
+  plan.on_device = true;
+  plan.budget_bytes = std::max<int64_t>(in.device_memory_bytes - kDeviceReserve, 0);
+  const int64_t element = element_of(plan.type(Component::transformer));
+  const PixelShape pixels = in.latent.frames ? pixel_shape(in.latent, in.compression) : PixelShape{};
+  const int64_t picture = pixels.height * pixels.width, pixel_count = pixels.frames * picture;
+  const auto whole = plan.weight_bytes;
+
+  // f32 tables of rotary positions beside the block's tensors.
+  plan.denoise_activation_bytes += in.latent.token_count() * in.transformer_width * 4;
+  const auto sum = [&] { return std::accumulate(plan.weight_bytes.begin(), plan.weight_bytes.end(), int64_t{0}); };
+  const auto decode_with = [&](int64_t free_bytes) {
+    plan.decode_volume_elements = std::clamp(free_bytes / (kDeviceDecodeVolumes * element), kFewestDecodeElements, kMostDecodeElements);
+    const int64_t pieces = kDeviceDecodeVolumes * plan.decode_volume_elements;
+    const bool in_one_go = pixel_count * kDecodeBytesPerPixel / 4 <= pieces;
+    // Frames of a clip decoded in one go are f32 on the device before they go to the host.
+    plan.decode_activation_bytes = std::min(pixel_count * kDecodeBytesPerPixel / 4, pieces) * element + (in_one_go ? pixel_count * 12 : 0);
+  };
+  const auto turns = [&](Component c) {
+    plan.residency[id(c)] = Residency::per_block;
+    plan.weight_bytes[id(c)] = two_blocks(in, id(c), whole[id(c)]);
+  };
+  const auto activations = [&](Component c) {
+    switch (c) {
+      case Component::text_encoder: return kTextActivations;
+      case Component::transformer: return plan.denoise_activation_bytes;
+      case Component::vae_decoder: return plan.decode_activation_bytes;
+      default: return picture * kEncodeBytesPerPixel * element / 2;
+    }
+  };
+  const auto largest_activation = [&] {
+    return std::max({kTextActivations, plan.denoise_activation_bytes, kDeviceDecodeVolumes * kFewestDecodeElements * element});
+  };
+
+  plan.residency.fill(Residency::resident);
+  bool together = sum() + largest_activation() <= plan.budget_bytes;
+  if (!together && in.block_counts[id(Component::text_encoder)] > 0) {
+    turns(Component::text_encoder);
+    together = sum() + largest_activation() <= plan.budget_bytes;
+  }
+  if (!together) {
+    plan.weight_bytes = whole;
+    plan.residency.fill(Residency::per_stage);
+    for (const Component c : {Component::text_encoder, Component::transformer})
+      if (in.block_counts[id(c)] > 0 && whole[id(c)] + activations(c) > plan.budget_bytes) turns(c);
+  }
+  plan.keeps_everything = together;
+  decode_with(plan.budget_bytes - (together ? sum() : plan.weight_bytes[id(Component::vae_decoder)]));
+  for (int i = 0; i < kComponentCount; ++i) {
+    plan.stage_bytes[i] = plan.weight_bytes[i] + activations(static_cast<Component>(i));
+    plan.peak_bytes = std::max(plan.peak_bytes, together ? sum() + activations(static_cast<Component>(i)) : plan.stage_bytes[i]);
+  }
+  const bool turning = plan.stays(Component::transformer) == Residency::per_block;
+  plan.pin_transformer = turning && whole[id(Component::transformer)] <= in.memory_budget_bytes / 2;
+  plan.cuda_graphs = in.cuda_graphs && !turning;
 }
 
 }  // namespace
 
+DeviceWord parse_device(const std::string& word) {
+  if (word == "auto" || word.empty()) return {};
+  if (word == "cpu") return {.kind = DeviceWord::Kind::cpu};
+  if (word == "cuda") return {.kind = DeviceWord::Kind::cuda};
+  const std::string prefix = "cuda:", digits = word.rfind(prefix, 0) == 0 ? word.substr(prefix.size()) : "";
+  const bool number = !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == std::string::npos;
+  LTXV_CHECK(number, "device \"", word, "\" is not one of auto, cpu, cuda, cuda:<index>");
+  return {.kind = DeviceWord::Kind::cuda, .index = std::stoi(digits)};
+}
+
 PlacementPlan plan_placement(const PlacementInput& in) {
   LTXV_CHECK(in.dtype == "auto" || in.dtype == "fp32" || in.dtype == "bf16" || in.dtype == "fp16", "dtype \"", in.dtype,
              "\" is not one of auto, fp32, bf16, fp16");
-  LTXV_REQUIRE(Unsupported, in.dtype != "fp16", "dtype fp16 is not supported on the cpu (T5 overflows in it); use bf16 or fp32");
-  const bool cuda = in.device == "cuda" || in.device.rfind("cuda:", 0) == 0;
-  LTXV_CHECK(cuda || in.device == "auto" || in.device == "cpu", "device \"", in.device,
-             "\" is not one of auto, cpu, cuda, cuda:<index>");
-  LTXV_REQUIRE(DeviceError, !cuda, "device ", in.device, ": this build computes on the cpu only");
+  const DeviceWord device = parse_device(in.device);
+  LTXV_REQUIRE(Unsupported, in.dtype != "fp16", "dtype fp16 is not supported (T5 overflows in it); use bf16 or fp32");
+  LTXV_REQUIRE(DeviceError, device.kind != DeviceWord::Kind::cuda || in.device_memory_bytes > 0, "device ", in.device,
+               ": no such device is open");
+  LTXV_ASSERT(device.kind != DeviceWord::Kind::cpu || in.device_memory_bytes == 0, "a device for a run on the cpu");
 
   PlacementPlan plan;
   const int64_t largest = *std::max_element(in.parameter_counts.begin(), in.parameter_counts.end());
   for (int i = 0; i < kComponentCount; ++i) {
     // One dtype for the whole model unless the user's parts differ wildly: latents cross between components in f32 anyway.
     plan.types[i] = choose_type(in, largest);
-    plan.weight_bytes[i] = in.parameter_counts[i] * (plan.types[i] == ComputeType::f32 ? 4 : 2);
+    plan.weight_bytes[i] = in.parameter_counts[i] * (in.device_memory_bytes > 0 && in.stored_fp8[i] ? 1 : element_of(plan.types[i]));
   }
-  const int64_t element = plan.types[static_cast<int>(Component::transformer)] == ComputeType::f32 ? 4 : 2;
+  const int64_t element = element_of(plan.type(Component::transformer));
   plan.denoise_activation_bytes = in.pass_count * in.latent.token_count() * in.transformer_width * kBlockTensors * element;
+  if (in.device_memory_bytes > 0) {
+    place_on_device(in, plan);
+    return plan;
+  }
   const PixelShape pixels = in.latent.frames ? pixel_shape(in.latent, in.compression) : PixelShape{};
   const int64_t pixel_count = pixels.frames * pixels.height * pixels.width;
   plan.decode_volume_elements = kDecodeVolumeElements;
@@ -56,7 +147,9 @@ PlacementPlan plan_placement(const PlacementInput& in) {
                           weights(Component::transformer) + plan.denoise_activation_bytes <= in.memory_budget_bytes / 2;
   const int64_t all = std::accumulate(plan.weight_bytes.begin(), plan.weight_bytes.end(), int64_t{0});
   const int64_t largest_activation = std::max(plan.denoise_activation_bytes, plan.decode_activation_bytes);
-  const bool everything_fits = all + largest_activation <= in.memory_budget_bytes / 2;
+  plan.budget_bytes = in.memory_budget_bytes / 2;
+  const bool everything_fits = all + largest_activation <= plan.budget_bytes;
+  plan.keeps_everything = everything_fits;
   plan.residency.fill(everything_fits ? Residency::resident : Residency::per_stage);
   plan.peak_bytes = everything_fits
                         ? all + largest_activation

@@ -22,7 +22,8 @@ std::string run_record(const Engine::Impl& engine, const ResolvedRequest& resolv
                                   {"transformer", &o.transformer},
                                   {"given_release", &o.release}})
     if (!path->empty()) j[key] = *path;
-  j["device"] = o.device == "auto" ? "cpu" : o.device;
+  j["device"] = engine.compute.device.str();
+  if (!engine.compute.name.empty()) j["device_name"] = engine.compute.name;
   j["dtype"] = plan.type(Component::transformer) == ComputeType::f32 ? "fp32" : "bf16";
   j["threads"] = engine.thread_count;
   const auto request = json::parse(to_json(resolved, engine.spec));

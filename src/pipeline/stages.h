@@ -1,12 +1,17 @@
 #pragma once
 // The stages between the text encoder and the decoder; generate() calls them in order.
+#include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include <c10/core/Event.h>
 
 #include "diffusion/conditioning.h"
 #include "diffusion/sampler.h"
 #include "pipeline/engine_impl.h"
+#include "pipeline/prediction_graphs.h"
 #include "transformer/transformer.h"
 
 namespace ltxv {
@@ -65,7 +70,8 @@ struct Prompts {
   PromptEmbeds positive, negative;  ///< negative only where needs_negative()
 };
 
-/// One prediction: where the sample stands, the noise level of each token ([1] or [N]), and which step it is.
+/// One prediction: where the sample stands, on the transformer's device; the noise level of each token ([1] or [N]), on the host; and
+/// which step it is.
 struct Sample {
   const at::Tensor &tokens, &sigmas;
   int64_t step = 0;
@@ -75,14 +81,42 @@ class Predictor {
  public:
   Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const Prompts& prompts, const ResolvedRequest& resolved,
             const PlacementPlan& plan);
-  /// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them.
-  at::Tensor velocity(const Sample& sample, const RunContext& run) const;
+  ~Predictor();
+  /// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them. The host does not wait.
+  at::Tensor velocity(const Sample& sample, const RunContext& run);
+  at::Device device() const { return transformer_->device(); }
 
  private:
   const ResolvedRequest& resolved_;
   std::shared_ptr<const Transformer> transformer_;
   RopeTable rope_;
   PromptContext positive_, negative_;
+  std::shared_ptr<PredictionGraphs> graphs_;  ///< null: predictions are not recorded
+  PredictionGraphs::Lease lease_;
+};
+
+/// Lets the host prepare steps while the device computes earlier ones, but not more than two of them, so that progress means something
+/// and a cancelled run ends soon; and looks at each step's result for NaN and Inf once it is there.
+class StepWatch {
+ public:
+  /// `where` ends the message: " of window 2".
+  StepWatch(int64_t step_count, std::string where = "") : step_count_(step_count), where_(std::move(where)) {}
+  /// The tokens after step `step`, counted from 1. Errors: NumericError naming this step or an earlier one.
+  void done(int64_t step, const at::Tensor& tokens);
+  /// Waits for the steps that are left. Errors: as done().
+  void finish();
+
+ private:
+  struct Pending {
+    int64_t step;
+    at::Tensor sum;  // f32 [], page-locked where the device writes it
+    std::optional<c10::Event> written;
+  };
+  void check_first();
+
+  int64_t step_count_;
+  std::string where_;
+  std::deque<Pending> pending_;
 };
 
 /// Runs every step that `state` has left. Draws "image_step_00", … and "stochastic_00", ….

@@ -1,3 +1,4 @@
+#include "base/transfer.h"
 #include "diffusion/mask.h"
 #include "pipeline/masked_media.h"
 #include "pipeline/media_io.h"
@@ -20,8 +21,8 @@ std::vector<EncodedCondition> encode_conditions(Engine::Impl& engine, const std:
   const auto count = static_cast<int64_t>(items.size());
   for (int64_t i = 0; i < count; ++i) {
     run.report(Stage::encode, i, count);
-    const auto encoder = engine.weights.vae_encoder(plan.type(Component::vae_encoder));
-    encoded.push_back({encoder->encode(pixels[i], run), items[i].frame_index / frame_step, items[i].strength});
+    const auto encoder = engine.weights.vae_encoder(plan);
+    encoded.push_back({to_host(encoder->encode(pixels[i], run)), items[i].frame_index / frame_step, items[i].strength});
   }
   if (count > 0) {
     engine.weights.stage_done(Component::vae_encoder, plan);
@@ -38,7 +39,7 @@ StartVolume mix_input_video(Engine::Impl& engine, const ResolvedRequest& resolve
                         : at::Tensor();
   auto latents = media.video_latents;
   if (media.video_pixels.defined()) {
-    const auto encoded = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(media.video_pixels, run);
+    const auto encoded = to_host(engine.weights.vae_encoder(plan)->encode(media.video_pixels, run));
     // Of both, the pixels are what is kept: as far as it is, since what a grey mask changed before is to stay changed.
     latents = latents.defined() ? kept_over(encoded, latents, kept) : encoded;
   }
@@ -78,7 +79,7 @@ RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec) {
 
 at::Tensor encode_media(Engine::Impl& engine, const at::Tensor& pixels, const PlacementPlan& plan, RunContext& run) {
   run.report(Stage::encode, 0, 1);
-  const auto latents = engine.weights.vae_encoder(plan.type(Component::vae_encoder))->encode(pixels, run);
+  const auto latents = to_host(engine.weights.vae_encoder(plan)->encode(pixels, run));
   engine.weights.stage_done(Component::vae_encoder, plan);
   run.report(Stage::encode, 1, 1);
   return latents;

@@ -1,3 +1,4 @@
+#include "base/transfer.h"
 #include "diffusion/latent_filters.h"
 #include "pipeline/stages.h"
 
@@ -7,10 +8,13 @@ at::Tensor upscale_stage(Engine::Impl& engine, const at::Tensor& latents, double
   const auto [mean, deviation] = engine.weights.latent_statistics();
   const double scale = engine.spec.vae.scaling_factor;
   auto raw = latents * deviation / scale + mean;
+  std::vector<std::shared_ptr<const LatentUpsampler>> used;  // until the device is done with them
   for (size_t i = 0; i < engine.spec.upsamplers.size(); ++i) {
     run.check_cancelled();
-    raw = engine.weights.upsampler(i, plan.type(Component::upsampler))->forward(raw, run);
+    used.push_back(engine.weights.upsampler(i, plan));
+    raw = used.back()->forward(raw, run);
   }
+  raw = to_host(raw);
   engine.weights.stage_done(Component::upsampler, plan);
   const auto enlarged = (raw - mean) * scale / deviation;
   LTXV_REQUIRE(NumericError, at::isfinite(enlarged.sum()).item<bool>(), "the enlarged latents hold NaN or Inf");
@@ -18,7 +22,7 @@ at::Tensor upscale_stage(Engine::Impl& engine, const at::Tensor& latents, double
 }
 
 at::Tensor Engine::upscale(const at::Tensor& latents, double adain, const RunHooks& hooks) {
-  const ComputeScope scope(impl_->thread_count);
+  const ComputeScope scope(*impl_);
   RunContext run(hooks);
   LTXV_CHECK(!impl_->spec.upsamplers.empty(), "no upscaler: --upscaler names a latent upsampler");
   LTXV_CHECK(adain >= 0 && adain <= 1, "adain ", adain, " is not between 0 and 1");

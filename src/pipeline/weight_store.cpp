@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/transfer.h"
 #include "pipeline/spec_files.h"
 #include "weights/file_bytes.h"
 
@@ -28,7 +29,7 @@ at::ScalarType scalar(ComputeType type) { return type == ComputeType::f32 ? at::
 
 }  // namespace
 
-WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec), access_(access) {
+WeightStore::WeightStore(const ModelSpec& spec, FileAccess access, at::Device device) : spec_(spec), access_(access), device_(device) {
   if (!spec.text_files.path.empty()) sources_[static_cast<int>(Component::text_encoder)] = open_part(spec.text_files.path, access);
   sources_[static_cast<int>(Component::transformer)] = open_part(spec.transformer_files.path, access);
   refuse_other_families(*source(Component::transformer));
@@ -38,41 +39,58 @@ WeightStore::WeightStore(const ModelSpec& spec, FileAccess access) : spec_(spec)
   sources_[static_cast<int>(Component::vae_decoder)] = vae;
   for (const UpsamplerPart& part : spec.upsamplers) upsampler_sources_.push_back(open_part(part.path, access));
   upsamplers_.resize(upsampler_sources_.size());
+  block_counts_ = count_blocks();
 }
 
 template <class T, class Load>
-std::shared_ptr<const T> WeightStore::get(std::shared_ptr<const T>& slot, Component component, ComputeType type, const Load& load) {
+std::shared_ptr<const T> WeightStore::get(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan, const Load& load) {
   const std::lock_guard lock(mutex_);
-  return get_locked(slot, component, type, load);
+  return get_locked(slot, component, plan, load);
 }
 
 template <class T, class Load>
-std::shared_ptr<const T> WeightStore::get_locked(std::shared_ptr<const T>& slot, Component component, ComputeType type,
+std::shared_ptr<const T> WeightStore::get_locked(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan,
                                                  const Load& load) {
-  if (!slot || loaded_types_[static_cast<int>(component)] != type) {
+  make_room_locked(component, plan);
+  const Loaded as = wanted(component, plan);
+  Loaded& loaded = loaded_[static_cast<int>(component)];
+  if (!slot || loaded != as) {
     slot.reset();
-    slot = load(scalar(type));
-    loaded_types_[static_cast<int>(component)] = type;
+    slot = load(scalar(as.type));
+    loaded = as;
+    wait_for(device_);  // other callers use it on streams of their own
   }
   return slot;
 }
 
-std::shared_ptr<const T5Encoder> WeightStore::text_encoder(ComputeType type) {
+std::shared_ptr<WeightPlace> WeightStore::place_for(Component component, const PlacementPlan& plan) const {
+  if (device_.is_cpu()) return nullptr;
+  if (plan.stays(component) != Residency::per_block) return resident_place(device_);
+  return turning_place(device_, component == Component::transformer && plan.pin_transformer);
+}
+
+std::shared_ptr<const T5Encoder> WeightStore::text_encoder(const PlacementPlan& plan) {
   LTXV_ASSERT(source(Component::text_encoder), "a model without text parts was asked for its text encoder");
-  return get(text_encoder_, Component::text_encoder, type, [&](at::ScalarType dtype) {
+  return get(text_encoder_, Component::text_encoder, plan, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::text_encoder), spec_.text_files.names, dtype, "text encoder");
+    parameters.send_to(place_for(Component::text_encoder, plan));
     return std::make_shared<const T5Encoder>(spec_.text, parameters);
   });
 }
 
-std::shared_ptr<const Transformer> WeightStore::transformer(ComputeType type, const std::vector<LoraItem>& loras, WeightOrder order) {
+std::shared_ptr<const Transformer> WeightStore::transformer(const PlacementPlan& plan, const std::vector<LoraItem>& loras) {
   const auto changes = open_loras(loras);
   // Merged weights are copies, the stored ones stay as they are: another list of LoRAs, or none, is another reading of the file.
   const std::lock_guard lock(mutex_);
-  if (transformer_ && loaded_changes_ != changes) transformer_.reset();
-  return get_locked(transformer_, Component::transformer, type, [&](at::ScalarType dtype) {
+  if (transformer_ && (loaded_changes_ != changes || loaded_[static_cast<int>(Component::transformer)] != wanted(Component::transformer, plan))) {
+    graphs_.reset();
+    transformer_.reset();
+  }
+  return get_locked(transformer_, Component::transformer, plan, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::transformer), spec_.transformer_files.names, dtype, "transformer", changes);
-    auto transformer = std::make_shared<const Transformer>(spec_.transformer, parameters, order);
+    parameters.send_to(place_for(Component::transformer, plan));
+    auto transformer = std::make_shared<const Transformer>(spec_.transformer, parameters,
+                                                           plan.pack_transformer ? WeightOrder::packed : WeightOrder::of_file);
     loaded_changes_ = changes;
     return transformer;
   });
@@ -100,31 +118,45 @@ std::shared_ptr<const WeightChanges> WeightStore::open_loras(const std::vector<L
   return opened;
 }
 
-std::shared_ptr<const VideoVae> WeightStore::vae_encoder(ComputeType type) {
-  return get(vae_encoder_, Component::vae_encoder, type, [&](at::ScalarType dtype) {
+std::shared_ptr<const VideoVae> WeightStore::vae_encoder(const PlacementPlan& plan) {
+  return get(vae_encoder_, Component::vae_encoder, plan, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::vae_encoder), spec_.vae_encoder_names, dtype, "vae");
+    parameters.send_to(place_for(Component::vae_encoder, plan));
     return std::make_shared<const VideoVae>(spec_.vae, parameters, VaeParts::encoder);
   });
 }
 
-std::shared_ptr<const VideoVae> WeightStore::vae_decoder(ComputeType type) {
-  return get(vae_decoder_, Component::vae_decoder, type, [&](at::ScalarType dtype) {
+std::shared_ptr<const VideoVae> WeightStore::vae_decoder(const PlacementPlan& plan) {
+  return get(vae_decoder_, Component::vae_decoder, plan, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::vae_decoder), spec_.vae_decoder_names, dtype, "vae");
+    parameters.send_to(place_for(Component::vae_decoder, plan));
     return std::make_shared<const VideoVae>(spec_.vae, parameters, VaeParts::decoder);
   });
 }
 
-std::shared_ptr<const LatentUpsampler> WeightStore::upsampler(size_t index, ComputeType type) {
+std::shared_ptr<const LatentUpsampler> WeightStore::upsampler(size_t index, const PlacementPlan& plan) {
   const std::lock_guard lock(mutex_);
+  make_room_locked(Component::upsampler, plan);
   auto& slot = upsamplers_.at(index);
-  ComputeType& loaded = loaded_types_[static_cast<int>(Component::upsampler)];
-  if (loaded != type) upsamplers_.assign(upsamplers_.size(), nullptr);
-  loaded = type;
+  Loaded& loaded = loaded_[static_cast<int>(Component::upsampler)];
+  if (const Loaded as = wanted(Component::upsampler, plan); loaded != as) {
+    upsamplers_.assign(upsamplers_.size(), nullptr);
+    loaded = as;
+  }
   if (!slot) {
-    Parameters parameters(upsampler_sources_[index], {}, scalar(type), "latent upsampler");
+    Parameters parameters(upsampler_sources_[index], {}, scalar(loaded.type), "latent upsampler");
+    parameters.send_to(place_for(Component::upsampler, plan));
     slot = std::make_shared<const LatentUpsampler>(spec_.upsamplers[index].config, parameters);
+    wait_for(device_);
   }
   return slot;
+}
+
+std::shared_ptr<PredictionGraphs> WeightStore::graphs_of(const std::shared_ptr<const Transformer>& transformer) {
+  const std::lock_guard lock(mutex_);
+  if (transformer != transformer_) return nullptr;  // let go of since
+  if (!graphs_) graphs_ = std::make_shared<PredictionGraphs>();
+  return graphs_;
 }
 
 WeightStore::LatentStatistics WeightStore::latent_statistics() const {
@@ -135,19 +167,53 @@ WeightStore::LatentStatistics WeightStore::latent_statistics() const {
 }
 
 void WeightStore::stage_done(Component component, const PlacementPlan& plan) {
-  if (plan.residency[static_cast<int>(component)] == Residency::resident) return;
+  if (plan.keeps_everything) return;
   const std::lock_guard lock(mutex_);
   // The file stays mapped. Where another component lies in the same file, what it has loaded comes back as it is read.
   if (source(component))
     for (const TensorEntry& entry : source(component)->entries())
       if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);
+  forget_locked(component);
+  // Else LibTorch keeps the memory, cut to the sizes of this component's weights.
+  if (!device_.is_cpu()) release_cached_memory(device_);
+}
+
+void WeightStore::forget_locked(Component component) {
   switch (component) {
     case Component::text_encoder: text_encoder_.reset(); break;
-    case Component::transformer: transformer_.reset(); break;
+    case Component::transformer: graphs_.reset(), transformer_.reset(); break;
     case Component::vae_encoder: vae_encoder_.reset(); break;
     case Component::vae_decoder: vae_decoder_.reset(); break;
     case Component::upsampler: upsamplers_.assign(upsamplers_.size(), nullptr); break;
   }
+}
+
+void WeightStore::make_room_locked(Component component, const PlacementPlan& plan) {
+  if (device_.is_cpu() || plan.keeps_everything) return;
+  for (int i = 0; i < kComponentCount; ++i)
+    if (static_cast<Component>(i) != component) forget_locked(static_cast<Component>(i));
+}
+
+WeightStore::BlockCounts WeightStore::count_blocks() const {
+  BlockCounts counts;
+  const auto count = [&](Component component, const KeyMap& names, const std::string& prefix, int64_t blocks) {
+    if (!source(component)) return;
+    int64_t fp8 = 0, all = 0;
+    for (const TensorEntry& entry : source(component)->entries()) {
+      const std::string name = names.apply(entry.name);
+      if (name.empty()) continue;
+      int64_t elements = 1;
+      for (const int64_t axis : entry.shape) elements *= axis;
+      all += elements;
+      if (entry.type == StoredType::f8_e4m3 || entry.type == StoredType::f8_e5m2) fp8 += elements;
+      if (name.starts_with(prefix)) counts.parameters[static_cast<int>(component)] += elements;
+    }
+    counts.blocks[static_cast<int>(component)] = blocks;
+    counts.fp8[static_cast<int>(component)] = fp8 > all / 2;
+  };
+  count(Component::text_encoder, spec_.text_files.names, "encoder.block.", spec_.text.layer_count);
+  count(Component::transformer, spec_.transformer_files.names, "transformer_blocks.", spec_.transformer.layer_count);
+  return counts;
 }
 
 std::array<int64_t, kComponentCount> WeightStore::parameter_counts() const {

@@ -6,6 +6,7 @@
 
 #include "pipeline/model_spec.h"
 #include "pipeline/placement.h"
+#include "pipeline/prediction_graphs.h"
 #include "pipeline/request.h"
 #include "text/t5_encoder.h"
 #include "transformer/transformer.h"
@@ -20,17 +21,20 @@ namespace ltxv {
 class WeightStore {
  public:
   /// Opens the files of every component: headers only. Errors: IoError, BadWeights, Unsupported.
-  WeightStore(const ModelSpec& spec, FileAccess access);
+  WeightStore(const ModelSpec& spec, FileAccess access, at::Device device = at::kCPU);
 
-  std::shared_ptr<const T5Encoder> text_encoder(ComputeType type);
-  /// With these LoRAs merged into its weights. `order` counts when they are read, not for those that are there.
+  // Each in the type and at the place that the plan says; one that is there in another is read again.
+  std::shared_ptr<const T5Encoder> text_encoder(const PlacementPlan& plan);
+  /// With these LoRAs merged into its weights. Whether they are packed counts when they are read, not for those that are there.
   /// Errors: as open_loras.
-  std::shared_ptr<const Transformer> transformer(ComputeType type, const std::vector<LoraItem>& loras = {},
-                                                 WeightOrder order = WeightOrder::of_file);
-  std::shared_ptr<const VideoVae> vae_encoder(ComputeType type);
-  std::shared_ptr<const VideoVae> vae_decoder(ComputeType type);
+  std::shared_ptr<const Transformer> transformer(const PlacementPlan& plan, const std::vector<LoraItem>& loras = {});
+  std::shared_ptr<const VideoVae> vae_encoder(const PlacementPlan& plan);
+  std::shared_ptr<const VideoVae> vae_decoder(const PlacementPlan& plan);
   /// Upsampler `index` of the spec.
-  std::shared_ptr<const LatentUpsampler> upsampler(size_t index, ComputeType type);
+  std::shared_ptr<const LatentUpsampler> upsampler(size_t index, const PlacementPlan& plan);
+
+  /// Recorded predictions of that transformer; they go when it goes.
+  std::shared_ptr<PredictionGraphs> graphs_of(const std::shared_ptr<const Transformer>& transformer);
 
   /// The VAE's mean and deviation of raw latents, f32 [1,C,1,1,1] each, without loading the rest of it.
   struct LatentStatistics {
@@ -46,23 +50,47 @@ class WeightStore {
   void stage_done(Component component, const PlacementPlan& plan);
 
   std::array<int64_t, kComponentCount> parameter_counts() const;
+  /// What placement on a device asks beside that.
+  struct BlockCounts {
+    std::array<int64_t, kComponentCount> parameters{}, blocks{};
+    std::array<bool, kComponentCount> fp8{};
+  };
+  const BlockCounts& block_counts() const { return block_counts_; }
   /// Most common stored element type of a component, for descriptions.
   std::string stored_type(Component component) const;
 
  private:
   const std::shared_ptr<const TensorSource>& source(Component c) const { return sources_[static_cast<int>(c)]; }
+  /// How a component was loaded.
+  struct Loaded {
+    ComputeType type = ComputeType::f32;
+    bool takes_turns = false;
+    bool operator==(const Loaded&) const = default;
+  };
+  static Loaded wanted(Component component, const PlacementPlan& plan) {
+    return {plan.type(component), plan.stays(component) == Residency::per_block};
+  }
   template <class T, class Load>
-  std::shared_ptr<const T> get(std::shared_ptr<const T>& slot, Component component, ComputeType type, const Load& load);
+  std::shared_ptr<const T> get(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan, const Load& load);
   template <class T, class Load>
-  std::shared_ptr<const T> get_locked(std::shared_ptr<const T>& slot, Component component, ComputeType type, const Load& load);
+  std::shared_ptr<const T> get_locked(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan, const Load& load);
+  void forget_locked(Component component);
+  /// On a device that does not hold everything: lets go of what an earlier run, whose plan kept everything, left there.
+  void make_room_locked(Component component, const PlacementPlan& plan);
+  /// Where a component's weights go; null on the CPU.
+  std::shared_ptr<WeightPlace> place_for(Component component, const PlacementPlan& plan) const;
+  BlockCounts count_blocks() const;
 
   const ModelSpec& spec_;
   const FileAccess access_;
+  const at::Device device_;
+  BlockCounts block_counts_;
   std::array<std::shared_ptr<const TensorSource>, kComponentCount> sources_;
   mutable std::mutex mutex_;
-  std::array<ComputeType, kComponentCount> loaded_types_{};
+  std::array<Loaded, kComponentCount> loaded_{};
   std::shared_ptr<const T5Encoder> text_encoder_;
   std::shared_ptr<const Transformer> transformer_;
+  std::shared_ptr<PredictionGraphs> graphs_;
   std::shared_ptr<const VideoVae> vae_encoder_, vae_decoder_;
   std::shared_ptr<const WeightChanges> loaded_changes_;  // in transformer_
   std::string lora_key_;                                 // what opened_loras_ was made from

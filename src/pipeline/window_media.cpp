@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/transfer.h"
 #include "diffusion/mask.h"
 #include "pipeline/masked_media.h"
 #include "pipeline/media_io.h"
@@ -23,8 +24,8 @@ at::Tensor ClipLatents::part(Engine::Impl& engine, int64_t begin, int64_t end, c
     const int64_t first = held_end_ == 0 ? 0 : (held_end_ - 1) * temporal + 1;
     const auto pixels = read_({first, (stop - 1) * temporal + 1 - first});
     run.report(Stage::encode, 0, 1);
-    const auto encoder = engine.weights.vae_encoder(plan.type(Component::vae_encoder));
-    const auto fresh = in_pieces ? encoder->encode_next(pixels, carry_, run) : encoder->encode(pixels, run);
+    const auto encoder = engine.weights.vae_encoder(plan);
+    const auto fresh = to_host(in_pieces ? encoder->encode_next(pixels, carry_, run) : encoder->encode(pixels, run));
     engine.weights.stage_done(Component::vae_encoder, plan);
     run.report(Stage::encode, 1, 1);
     held_ = held_.defined() ? at::cat({held_, fresh}, 2) : fresh;

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/transfer.h"
+
 namespace ltxv {
 namespace {
 
@@ -27,7 +29,7 @@ at::Tensor t5_position_buckets(int64_t length, const T5Config& config) {
   return (relative > 0).to(at::kLong) * half + at::where(distance < exact, distance, logarithmic);
 }
 
-T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(config) {
+T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(config), place_(parameters.place()) {
   const Scope root(parameters);
   const int64_t width = config.width, inner = config.head_count * config.head_width, ff = config.feed_forward_width;
   const bool shared = root.has("shared.weight");
@@ -39,6 +41,7 @@ T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(c
   relative_bias_ =
       first_attention.take_as("relative_attention_bias.weight", {config.bucket_count, config.head_count}, at::kFloat);
   for (int64_t i = 0; i < config.layer_count; ++i) {
+    parameters.start_block(i);
     const Scope attention = root / "encoder" / "block" / i / "layer" / 0,
                 dense = root / "encoder" / "block" / i / "layer" / 1;
     const Scope self = attention / "SelfAttention", gated = dense / "DenseReluDense";
@@ -52,12 +55,13 @@ T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(c
                        .wi_1 = {gated / "wi_1", width, ff, nn::Bias::no},
                        .wo = {gated / "wo", ff, width, nn::Bias::no}});
   }
+  parameters.start_block(-1);
   final_norm_ = root.take("encoder.final_layer_norm.weight", {width});
   parameters.finish();
 }
 
 at::Tensor T5Encoder::position_bias(int64_t length) const {
-  const auto buckets = t5_position_buckets(length, config_);
+  const auto buckets = to_device(t5_position_buckets(length, config_), relative_bias_.device());
   return relative_bias_.index_select(0, buckets.flatten()).view({length, length, -1}).permute({2, 0, 1}).unsqueeze(0);
 }
 
@@ -69,12 +73,16 @@ at::Tensor T5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask, con
              ": the tokenizer belongs to another model");
   const int64_t length = ids.size(1), heads = config_.head_count;
   const double masked = std::numeric_limits<float>::lowest();
+  const auto device = relative_bias_.device();
   const auto bias =
-      position_bias(length) + (1 - mask.to(at::kFloat)).view({1, 1, 1, length}) * masked;  // f32 [1,A,S,S]
+      position_bias(length) + to_device((1 - mask.to(at::kFloat)).view({1, 1, 1, length}) * masked, device);  // f32 [1,A,S,S]
 
-  auto x = embedding_(ids[0]).unsqueeze(0);
-  for (const Layer& layer : layers_) {
+  auto x = embedding_(to_device(ids[0], device)).unsqueeze(0);
+  const auto held = place_ ? place_->hold() : std::unique_lock<std::mutex>();
+  for (size_t i = 0; i < layers_.size(); ++i) {
     run.check_cancelled();
+    const BlockUse use(place_.get(), static_cast<int64_t>(i));
+    const Layer& layer = layers_[i];
     const auto h = rms_norm(x, layer.attention_norm, config_.norm_eps);
     const auto split = [&](const nn::Linear& l) {
       return l(h).view({1, length, heads, -1}).transpose(1, 2);

@@ -14,7 +14,8 @@ class T5Encoder {
   /// Errors: BadWeights, NumericError.
   T5Encoder(const T5Config& config, Parameters& parameters);
 
-  /// Shapes: ids i64 [1,S]; mask i64 [1,S], 1 = token, 0 = padding. Returns [1,S,width] in the weights' dtype.
+  /// Shapes: ids i64 [1,S]; mask i64 [1,S], 1 = token, 0 = padding; both in the host's memory. Returns [1,S,width] in the weights'
+  /// dtype, on their device.
   /// Errors: Cancelled (between layers); InvalidArgument for an id outside the vocabulary.
   at::Tensor forward(const at::Tensor& ids, const at::Tensor& mask, const RunContext& run) const;
 
@@ -31,6 +32,7 @@ class T5Encoder {
   nn::Embedding embedding_;
   at::Tensor relative_bias_, final_norm_;
   std::vector<Layer> layers_;
+  std::shared_ptr<WeightPlace> place_;
 };
 
 /// Bucket of every relative position key - query, i64 [S,S]; bidirectional.

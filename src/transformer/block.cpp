@@ -1,7 +1,6 @@
 #include "transformer/block.h"
 
 #include "attention/attention.h"
-#include "gelu/gelu.h"
 #include "qk_norm_rope/qk_norm_rope.h"
 
 namespace ltxv {
@@ -14,13 +13,22 @@ Attention::Attention(const Scope& at, int64_t width)
       q_norm((at / "q_norm").take("weight", {width})),
       k_norm((at / "k_norm").take("weight", {width})) {}
 
+void Attention::join() {
+  to_qkv = nn::joined({&to_q, &to_k, &to_v});
+  if (to_qkv.weight.plain.defined()) to_q = to_k = to_v = {};
+}
+
 Block::Block(const Scope& at, const TransformerConfig& config)
     : scale_shift_table(at.take_as("scale_shift_table", {6, config.width()}, at::kFloat)),
       attn1_(at / "attn1", config.width()),
       attn2_(at / "attn2", config.width()),
       ff_in_(at / "ff" / "net" / 0 / "proj", config.width(), 4 * config.width()),
       ff_out_(at / "ff" / "net" / 2, 4 * config.width(), config.width()),
-      config_(config) {}
+      config_(config) {
+  // Joined weights are copies, which a block that takes turns with others must not keep.
+  const auto& place = at.parameters().place();
+  if (place && !place->takes_turns()) attn1_.join();
+}
 
 void Block::pack() {
   for (nn::Linear* layer : {&attn1_.to_q, &attn1_.to_k, &attn1_.to_v, &attn1_.to_out, &attn2_.to_q, &attn2_.to_out, &ff_in_, &ff_out_}) {
@@ -35,8 +43,13 @@ PromptKeysValues Block::prompt_keys_values(const at::Tensor& text) const {
 }
 
 at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) const {
-  auto q = attn1_.to_q(h), k = attn1_.to_k(h);
-  const auto v = attn1_.to_v(h);
+  at::Tensor q, k, v;
+  if (attn1_.to_qkv.weight.plain.defined()) {
+    const auto parts = attn1_.to_qkv(h).chunk(3, -1);  // views, one row of the product apart
+    q = parts[0], k = parts[1], v = parts[2];
+  } else {
+    q = attn1_.to_q(h), k = attn1_.to_k(h), v = attn1_.to_v(h);
+  }
   ops::qk_norm_rope_(q, attn1_.q_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
   ops::qk_norm_rope_(k, attn1_.k_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
   auto out = ops::attention(q, k, v, config_.head_count);
@@ -70,12 +83,8 @@ at::Tensor Block::forward(at::Tensor x, const BlockInputs& in) const {
   if (x.size(0) != pass_count) x = x.expand({pass_count, -1, -1}).contiguous();
 
   // No norm, no modulation and no gate: the released weights read the raw residual stream here.
-  ops::add_gated_(x, cross_attention(x, in), {}, {});
-
-  h = ops::rms_norm_modulate(x, m.entry(4), m.entry(3), m.rows, config_.norm_eps);
-  auto hidden = ff_in_(h);
-  ops::gelu_tanh_(hidden);
-  ops::add_gated_(x, ff_out_(hidden), m.entry(5), m.rows);
+  h = ops::gated_norm_modulate_(x, cross_attention(x, in), {}, m.entry(4), m.entry(3), m.rows, config_.norm_eps);
+  ops::add_gated_(x, ff_out_(ff_in_.with_gelu(h)), m.entry(5), m.rows);
 
   if (skip_block) x[in.perturbed_pass].copy_(before);
   return x;

@@ -26,10 +26,13 @@ struct PromptKeysValues {
 
 struct Attention {
   nn::Linear to_q, to_k, to_v, to_out;
+  nn::Linear to_qkv;  ///< in place of the first three where nn::joined makes one layer of them
   at::Tensor q_norm, k_norm;  ///< [D]
 
   Attention() = default;
   Attention(const Scope& at, int64_t width);
+  /// One product for queries, keys and values; drops the three layers it is made of.
+  void join();
 };
 
 struct BlockInputs {

@@ -2,22 +2,10 @@
 
 #include <algorithm>
 
+#include "base/transfer.h"
+
 namespace ltxv {
 namespace {
-
-// Per-token noise levels take few distinct values (a conditioned frame and the rest), so everything that depends on the level is
-// computed once for each value and looked up by token.
-struct DistinctSigmas {
-  at::Tensor values;    // f32 [U]
-  ops::TokenRows rows;  // undefined when U == 1
-};
-
-DistinctSigmas distinct(const at::Tensor& sigmas) {
-  if (sigmas.size(0) == 1) return {sigmas, {}};
-  auto [values, index, counts] = at::_unique2(sigmas, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/false);
-  if (values.size(0) == 1) return {values, {}};
-  return {values, {index.contiguous()}};
-}
 
 bool perturbs(const Perturbation& p, int64_t block, int64_t block_count) {
   return std::any_of(p.blocks.begin(), p.blocks.end(),
@@ -26,7 +14,8 @@ bool perturbs(const Perturbation& p, int64_t block, int64_t block_count) {
 
 }  // namespace
 
-Transformer::Transformer(const TransformerConfig& config, Parameters& parameters, WeightOrder order) : config_(config) {
+Transformer::Transformer(const TransformerConfig& config, Parameters& parameters, WeightOrder order)
+    : config_(config), place_(parameters.place()) {
   const Scope root(parameters);
   const int64_t width = config.width();
   patchify_proj_ = nn::Linear(root / "patchify_proj", config.in_channels, width);
@@ -36,11 +25,13 @@ Transformer::Transformer(const TransformerConfig& config, Parameters& parameters
   caption_2_ = nn::Linear(root / "caption_projection" / "linear_2", width, width);
   blocks_.reserve(config.layer_count);
   for (int64_t i = 0; i < config.layer_count; ++i) {
+    parameters.start_block(i);
     blocks_.emplace_back(root / "transformer_blocks" / i, config);
     if (order == WeightOrder::of_file) continue;
     blocks_.back().pack();
     parameters.let_go();  // the mapped weights: now, so that they are not all in memory twice
   }
+  parameters.start_block(-1);
   scale_shift_table_ = root.take_as("scale_shift_table", {2, width}, at::kFloat);
   proj_out_ = nn::Linear(root / "proj_out", width, config.out_channels);
   parameters.finish();
@@ -53,36 +44,57 @@ PromptContext Transformer::prepare_prompt(const at::Tensor& embeds, const at::Te
              "] expected, got ", mask.sizes());
   const auto tokens = at::nonzero(mask[0]).flatten();
   LTXV_CHECK(tokens.numel() > 0, "the prompt mask marks no token");
-  const auto real = embeds.index_select(1, tokens).to(dtype());
+  const auto real = to_device(embeds.index_select(1, tokens).to(dtype()), device());
   const auto text = caption_2_(at::gelu(caption_1_(real), "tanh"));
   PromptContext context;
   context.blocks.reserve(blocks_.size());
-  for (const Block& block : blocks_) context.blocks.push_back(block.prompt_keys_values(text));
+  const auto held = place_ ? place_->hold() : std::unique_lock<std::mutex>();
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const BlockUse use(place_.get(), static_cast<int64_t>(i));
+    context.blocks.push_back(blocks_[i].prompt_keys_values(text));
+  }
   return context;
+}
+
+// Per-token noise levels take few distinct values (a conditioned frame and the rest), so everything that depends on the level is
+// computed once for each value and looked up by token.
+NoiseLevels Transformer::noise_levels(const at::Tensor& sigmas) const {
+  LTXV_CHECK(sigmas.dim() == 1 && sigmas.numel() > 0 && sigmas.is_cpu(), "one sigma, or one a token expected, got ", sigmas.sizes());
+  if (sigmas.size(0) == 1) return {to_device(sigmas, device()), {}, 1};
+  auto [values, index, counts] = at::_unique2(sigmas, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/false);
+  if (values.size(0) == 1) return {to_device(values, device()), {}, sigmas.size(0)};
+  return {to_device(values, device()), {to_device(index.contiguous(), device())}, sigmas.size(0)};
+}
+
+RopeTable Transformer::rope_table(const at::Tensor& positions) const {
+  const auto table = make_rope_table(positions, config_);
+  return {to_device(table.cos, device()), to_device(table.sin, device())};
 }
 
 at::Tensor Transformer::forward(const StepInputs& in, const RunContext& run) const {
   LTXV_CHECK(in.tokens.dim() == 3 && in.tokens.size(0) == 1 && in.tokens.size(2) == config_.in_channels,
              "latent tokens [1,N,", config_.in_channels, "] expected, got ", in.tokens.sizes());
   const int64_t token_count = in.tokens.size(1), width = config_.width();
-  LTXV_CHECK(in.sigmas.dim() == 1 && (in.sigmas.size(0) == 1 || in.sigmas.size(0) == token_count),
-             "one sigma, or one a token expected, got ", in.sigmas.size(0), " for ", token_count, " tokens");
+  const NoiseLevels& levels = in.levels;
+  LTXV_CHECK(levels.token_count == 1 || levels.token_count == token_count, "one sigma, or one a token expected, got ",
+             levels.token_count, " for ", token_count, " tokens");
   const auto block_count = static_cast<int64_t>(blocks_.size());
   if (in.perturbation)
     for (const int64_t b : in.perturbation->blocks)
       LTXV_CHECK(b >= -block_count && b < block_count, "block ", b, " to skip: this model has blocks 0 to ", block_count - 1);
 
-  const auto sigmas = distinct(in.sigmas);
-  const auto embedded = timestep_embedder_(sigmas.values * config_.timestep_scale);                       // [U,D]
+  const auto embedded = timestep_embedder_(levels.values * config_.timestep_scale);                       // [U,D]
   const auto timestep_tables = adaln_linear_(at::silu(embedded)).to(at::kFloat).view({-1, 6, width});  // [U,6,D]
 
   const auto pass_count = static_cast<int64_t>(in.prompts.size());
   auto x = patchify_proj_(in.tokens.to(dtype()));
+  const auto held = place_ ? place_->hold() : std::unique_lock<std::mutex>();
   for (int64_t i = 0; i < block_count; ++i) {
     run.check_cancelled();
     const bool perturbed = in.perturbation && perturbs(*in.perturbation, i, block_count);
     if (perturbed && x.size(0) != pass_count) x = x.expand({pass_count, -1, -1}).contiguous();
-    const Modulation modulation{timestep_tables + blocks_[i].scale_shift_table, sigmas.rows};
+    const BlockUse use(place_.get(), i);
+    const Modulation modulation{timestep_tables + blocks_[i].scale_shift_table, levels.rows};
     std::vector<const PromptKeysValues*> prompts;
     for (const PromptContext* prompt : in.prompts) prompts.push_back(&prompt->blocks[i]);
     x = blocks_[i].forward(x, {.modulation = modulation,
@@ -93,7 +105,7 @@ at::Tensor Transformer::forward(const StepInputs& in, const RunContext& run) con
   }
 
   // The final layer is a LayerNorm where blocks have RMS, and its table adds the embedding from before the SiLU.
-  const Modulation last{scale_shift_table_ + embedded.to(at::kFloat).unsqueeze(1), sigmas.rows};
+  const Modulation last{scale_shift_table_ + embedded.to(at::kFloat).unsqueeze(1), levels.rows};
   const auto shift = last.rows.index.defined() ? last.entry(0).index_select(0, last.rows.index) : last.entry(0);
   const auto scale = last.rows.index.defined() ? last.entry(1).index_select(0, last.rows.index) : last.entry(1);
   const auto normed = at::layer_norm(x, {width}, {}, {}, config_.norm_eps).to(at::kFloat);

@@ -1,5 +1,7 @@
 #include "upscale/latent_upsampler.h"
 
+#include "base/transfer.h"
+
 namespace ltxv {
 namespace {
 
@@ -72,7 +74,7 @@ at::Tensor LatentUpsampler::run_blocks(const std::vector<Block>& blocks, at::Ten
 at::Tensor LatentUpsampler::forward(const at::Tensor& raw_latents, const RunContext& run) const {
   LTXV_CHECK(raw_latents.dim() == 5 && raw_latents.size(1) == config_.channels && raw_latents.numel() > 0, "latents have the shape ",
              raw_latents.sizes(), ", [B, ", config_.channels, ", T, H, W] is needed");
-  at::Tensor x = raw_latents.to(first_conv_.weight.scalar_type());
+  at::Tensor x = to_device(raw_latents, first_conv_.weight.device()).to(first_conv_.weight.scalar_type());
   x = at::silu(normalise(first_norm_, convolve(first_conv_, x)));
   x = run_blocks(blocks_before_, x, run);
   x = channels_to_positions(convolve(enlarging_conv_, x), config_.temporal ? 2 : 1, config_.spatial ? 2 : 1);

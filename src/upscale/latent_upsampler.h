@@ -18,7 +18,7 @@ class LatentUpsampler {
   const UpsamplerConfig& config() const { return config_; }
 
   /// Takes and gives raw latents: the caller undoes the per-channel statistics before and applies them after.
-  /// Shapes: [B,C,T,H,W] -> f32 [B,C,T',H',W'] as upsampled().   Errors: InvalidArgument (shape), Cancelled.
+  /// Shapes: [B,C,T,H,W] from anywhere -> f32 [B,C,T',H',W'] as upsampled(), on the weights' device.   Errors: InvalidArgument (shape), Cancelled.
   /// Source: LTX-Video models/autoencoders/latent_upsampler.py, LatentUpsampler.forward.
   at::Tensor forward(const at::Tensor& raw_latents, const RunContext& run) const;
 

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "base/transfer.h"
 #include "nn/timestep.h"
 
 namespace ltxv::vae {
@@ -59,7 +60,7 @@ class ResidualBlock {
     const at::Tensor map = pass.carry ? pass.carry->once(draw) : draw();
     LTXV_CHECK(map.dim() == 2 && map.size(0) == h.size(3) && map.size(1) == h.size(4), "injected decoder noise has the shape ",
                map.sizes(), ", [", h.size(3), ", ", h.size(4), "] is needed");
-    h.add_((map.to(h.scalar_type()) * scale).unsqueeze(1));  // [C,H,W] -> [C,1,H,W]: one map for all frames
+    h.add_((to_device(map, h.device()).to(h.scalar_type()) * scale).unsqueeze(1));  // [C,H,W] -> [C,1,H,W]: one map for all frames
   }
 
   Conv3d conv1_, conv2_;
@@ -151,7 +152,10 @@ class DepthToSpace : public Block {
 }  // namespace
 
 Conv3d::Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& options)
-    : weight_(at.take_stored("conv.weight", {out, in, 3, 3, 3})), bias_(at.take("conv.bias", {out})), options_(options) {}
+    : weight_(at.take_stored("conv.weight", {out, in, 3, 3, 3})), bias_(at.take("conv.bias", {out})), options_(options) {
+  // In the type and order that convolutions of a device read, once, instead of in every call.
+  if (at.parameters().place()) weight_.values = weight_.values.to(bias_.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast3d);
+}
 
 ops::FramePadding Conv3d::padding(const Pass& pass) const {
   const ops::FramePadding of_clip = options_.time == TimePadding::causal ? ops::FramePadding{2, 0} : ops::FramePadding{1, 1};
@@ -160,6 +164,8 @@ ops::FramePadding Conv3d::padding(const Pass& pass) const {
 
 at::Tensor Conv3d::operator()(const at::Tensor& x, const Pass& pass) const {
   at::Tensor frames = ops::pad_frames(x, padding(pass));
+  // Joining frames of which one side has a single one may change the storage, and a device's convolutions would follow.
+  if (pass.path == VaePath::fast && !frames.is_cpu()) frames = pass.scratch->as_volume(frames);
   if (pass.carry) pass.carry->join_(frames);
   // A strided convolution stops at every second frame: the one behind the piece before is not the next but the one after it.
   if (pass.carry && !pass.carry->is_first() && options_.stride[0] == 2) frames = frames.narrow(2, 1, frames.size(2) - 1).contiguous();

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "base/transfer.h"
 #include "nn/timestep.h"
 #include "vae/blocks.h"
 
@@ -111,7 +112,7 @@ at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* car
   // Refuses sizes off the grid; a later piece has no frame that stands alone.
   const bool later = carry && carry->started;
   latent_shape({pixels.size(2) + (later ? 1 : 0), pixels.size(3), pixels.size(4)}, config_.compression);
-  ops::Scratch scratch;
+  ops::Scratch scratch(device());
   Pass pass;
   pass.run = &run;
   pass.scratch = &scratch;
@@ -122,7 +123,7 @@ at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* car
     carry->started = true;
   }
   run.check_cancelled();
-  at::Tensor x = vae::patchify(pixels.to(encoder_->dtype), config_.patch_size);
+  at::Tensor x = vae::patchify(to_device(pixels, device()).to(encoder_->dtype), config_.patch_size);
   if (path_ == VaePath::fast) x = scratch.as_volume(x);
   x = encoder_->conv_in(x, pass);
   for (const auto& block : encoder_->blocks) {
@@ -140,17 +141,17 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
   LTXV_CHECK(raw_latents.dim() == 5 && raw_latents.size(1) == config_.latent_channels && raw_latents.numel() > 0,
              "latents have the shape ", volume_text(raw_latents), ", [B, ", config_.latent_channels, ", T, H, W] is needed");
   LTXV_CHECK(options.timestep >= 0 && options.timestep <= 1, "decode timestep is ", options.timestep, ", a number from 0 to 1 is needed");
-  ops::Scratch scratch;
+  ops::Scratch scratch(device());
   Pass pass;
   pass.run = &run;
   pass.scratch = &scratch;
   pass.path = path_;
   pass.injected_noise = &options.injected_noise;
   if (config_.timestep_conditioning) {
-    pass.timestep = at::full({raw_latents.size(0)}, options.timestep, at::kFloat) * decoder_->timestep_scale;
+    pass.timestep = at::full({raw_latents.size(0)}, options.timestep, mean_.options()) * decoder_->timestep_scale;
   }
   run.check_cancelled();
-  at::Tensor x = raw_latents.to(decoder_->dtype);
+  at::Tensor x = to_device(raw_latents, device()).to(decoder_->dtype);
   if (path_ == VaePath::fast) x = scratch.as_volume(x);
   const auto& blocks = decoder_->blocks;
   const vae::PiecePlan plan = vae::plan_pieces(config_, {x.size(2), x.size(3), x.size(4)}, options.largest_volume);
@@ -173,7 +174,7 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
   run.check_cancelled();
   if (plan.frame_counts.empty()) {
     x = decoder_->conv_out.normed(x, shift, scale, {}, pass);
-    return vae::unpatchify(x, config_.patch_size).to(at::kFloat);
+    return to_host(vae::unpatchify(x, config_.patch_size).to(at::kFloat));
   }
 
   const PixelShape pixels = pixel_shape({raw_latents.size(2), raw_latents.size(3), raw_latents.size(4)}, config_.compression);
@@ -203,11 +204,11 @@ at::Tensor VideoVae::decode(const at::Tensor& latents, const DecodeOptions& opti
 }
 
 at::Tensor VideoVae::normalise(const at::Tensor& raw_latents) const {
-  return (raw_latents.to(at::kFloat) - mean_) * config_.scaling_factor / std_;
+  return (to_device(raw_latents, device()).to(at::kFloat) - mean_) * config_.scaling_factor / std_;
 }
 
 at::Tensor VideoVae::denormalise(const at::Tensor& latents) const {
-  return latents.to(at::kFloat) * std_ / config_.scaling_factor + mean_;
+  return to_device(latents, device()).to(at::kFloat) * std_ / config_.scaling_factor + mean_;
 }
 
 std::vector<std::array<int64_t, 2>> VideoVae::injected_noise_shapes(int64_t latent_height, int64_t latent_width) const {

@@ -45,8 +45,9 @@ class VideoVae {
   VideoVae& operator=(VideoVae&&) noexcept;
 
   const VaeConfig& config() const { return config_; }
+  at::Device device() const { return mean_.device(); }
 
-  /// The mean of the posterior, normalised or raw.
+  /// The mean of the posterior, normalised or raw, on the weights' device.
   /// Shapes: pixels [B,3,T,H,W] f32 in [-1,1], T = temporal k + 1, H and W multiples of the spatial compression
   ///         -> [B,C,Tl,Hl,Wl] f32.
   /// Errors: InvalidArgument (shape off the grid, no encoder loaded), Cancelled.
@@ -57,7 +58,7 @@ class VideoVae {
   /// Errors: as encode; InternalError for an encoder that looks ahead.
   at::Tensor encode_next(const at::Tensor& pixels, EncodeCarry& carry, RunContext& run) const;
 
-  /// Pixels before clamping. Mixing noise into the latents is the caller's business.
+  /// Pixels before clamping, in the host's memory. Mixing noise into the latents is the caller's business.
   /// Shapes: latents [B,C,Tl,Hl,Wl] -> [B,3,Tp,Hp,Wp] f32.
   /// Errors: InvalidArgument (shape, timestep outside [0,1], no decoder loaded), Cancelled.
   at::Tensor decode(const at::Tensor& latents, const DecodeOptions& options, RunContext& run) const;

@@ -15,6 +15,17 @@ NarrowMatrix::NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const Tenso
               "a narrow matrix of ", stored_type_name(entry.type), " in ", entry.shape.size(), " axes");
 }
 
+NarrowMatrix::NarrowMatrix(at::Tensor codes, at::Tensor scales, at::ScalarType dtype)
+    : codes_(std::move(codes)), scales_(std::move(scales)), dtype_(dtype) {
+  LTXV_ASSERT(codes_.dim() == 2 && (dtype == at::kFloat || dtype == at::kBFloat16), "fp8 codes [R,C] expected");
+}
+
+// The product with the scales in f32, as on the host; without them every fp8 value is exact in bf16 too.
+at::Tensor NarrowMatrix::widened_codes(const at::Tensor& codes, const at::Tensor& scales) const {
+  if (!scales.defined()) return codes.to(dtype_);
+  return (codes.to(at::kFloat) * scales.unsqueeze(-1)).to(dtype_);
+}
+
 template <class RowOf>
 at::Tensor NarrowMatrix::widened(int64_t count, at::ScalarType dtype, const RowOf& row_of) const {
   constexpr int64_t kGrainElements = 1 << 15;
@@ -50,6 +61,9 @@ at::Tensor widened(const TensorEntry& entry) {
 
 at::Tensor NarrowMatrix::rows(int64_t begin, int64_t count) const {
   LTXV_ASSERT(begin >= 0 && count >= 0 && begin + count <= row_count(), "rows out of range");
+  if (codes_.defined())
+    return widened_codes(codes_.narrow(0, begin, count),
+                         scales_.defined() && scales_.numel() > 1 ? scales_.narrow(0, begin, count) : scales_);
   const auto row_of = [begin](int64_t i) { return begin + i; };
   if (!changes_.changes) return widened(count, dtype_, row_of);
   at::Tensor sum = widened(count, at::kFloat, row_of);
@@ -58,6 +72,10 @@ at::Tensor NarrowMatrix::rows(int64_t begin, int64_t count) const {
 }
 
 at::Tensor NarrowMatrix::rows(const at::Tensor& index) const {
+  if (codes_.defined())
+    // As bytes: not every device picks rows of fp8.
+    return widened_codes(codes_.view(at::kByte).index_select(0, index).view(codes_.scalar_type()),
+                         scales_.defined() && scales_.numel() > 1 ? scales_.index_select(0, index) : scales_);
   const auto ids = index.contiguous();
   const int64_t* const id = ids.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < ids.numel(); ++i)

@@ -24,8 +24,13 @@ class NarrowMatrix {
   NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales, at::ScalarType dtype,
                Changes changes = {});
 
-  int64_t row_count() const { return entry_.shape[0]; }
-  int64_t column_count() const { return entry_.shape[1]; }
+  /// fp8 codes as a tensor, on any device, where they are widened. Shapes: codes [R,C]; scales as above, on the same device.
+  NarrowMatrix(at::Tensor codes, at::Tensor scales, at::ScalarType dtype);
+
+  int64_t row_count() const { return codes_.defined() ? codes_.size(0) : entry_.shape[0]; }
+  int64_t column_count() const { return codes_.defined() ? codes_.size(1) : entry_.shape[1]; }
+  /// Whether rows are widened on a device, all of them at once at no cost worth splitting.
+  bool on_device() const { return codes_.defined(); }
   at::ScalarType dtype() const { return dtype_; }
 
   /// Rows begin … begin + count - 1. Returns [count,C] in dtype(), fresh.
@@ -37,8 +42,11 @@ class NarrowMatrix {
   template <class RowOf>
   at::Tensor widened(int64_t count, at::ScalarType dtype, const RowOf& row_of) const;
 
+  at::Tensor widened_codes(const at::Tensor& codes, const at::Tensor& scales) const;
+
   TensorEntry entry_;
   std::shared_ptr<const TensorSource> source_;
+  at::Tensor codes_;  // or undefined: the entry's bytes
   at::Tensor scales_;
   at::ScalarType dtype_;
   Changes changes_;

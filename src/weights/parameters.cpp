@@ -106,8 +106,26 @@ at::Tensor Parameters::converted(const Claim& claim, at::ScalarType dtype, const
   return tensor;
 }
 
+// What converted() gives, on the way to another place. The type is changed while the bytes are copied there.
+at::Tensor Parameters::placed(const Claim& claim, at::ScalarType dtype, const at::Tensor& scales) const {
+  const TensorEntry& entry = claim.entry;
+  if (!place_ || reading_ == Reading::names) return converted(claim, dtype, scales);
+  if (!is_floating(entry.type) || !at::isFloatingType(dtype)) return place_->place(converted(claim, dtype), dtype);
+  LTXV_REQUIRE(NumericError, !has_nan_or_inf(entry), claim.where, " holds NaN or Inf");
+  at::Tensor tensor = is_block_type(entry.type) ? widened(entry) : to_tensor(entry, source_);
+  if (scales.defined()) tensor = tensor.to(at::kFloat) * scales.unsqueeze(-1);
+  if (is_changed(claim.name)) {
+    // The sum is made on the device, where it takes no time.
+    tensor = changes_->applied(claim.name, tensor.to(place_->device())).to(dtype);
+    LTXV_REQUIRE(NumericError, at::isfinite(tensor).all().item<bool>(), claim.where, " does not stay finite with the LoRAs added");
+  }
+  tensor = place_->place(tensor, dtype);
+  if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);  // copied: nobody reads the original again
+  return tensor;
+}
+
 at::Tensor Parameters::take_as(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) {
-  return converted(claim(name, shape), dtype);
+  return placed(claim(name, shape), dtype);
 }
 
 StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef shape) {
@@ -115,7 +133,7 @@ StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef sh
   const bool narrow = at != by_name_.end() && at->second->type == StoredType::bf16 && dtype_ == at::kFloat;
   StoredWeight weight{take_as(name, shape, narrow ? at::kBFloat16 : dtype_)};
   // A conversion, or a copy of unaligned bytes, lies elsewhere.
-  weight.mapped = at->second->mapped && !weight.values.is_meta() && weight.values.const_data_ptr() == at->second->data;
+  weight.mapped = at->second->mapped && weight.values.is_cpu() && weight.values.const_data_ptr() == at->second->data;
   weight.let_go();  // the check for NaN has read it all
   return weight;
 }
@@ -140,7 +158,7 @@ at::Tensor Parameters::take_scales(const std::string& weight, int64_t row_count)
     const std::string name = text(layer, ".", scale);
     const auto shape = shape_of(name);
     if (!shape) continue;
-    const at::Tensor values = take_as(name, *shape, at::kFloat).contiguous().flatten();
+    const at::Tensor values = converted(claim(name, *shape), at::kFloat).contiguous().flatten();  // on the host
     LTXV_REQUIRE(BadWeights, values.numel() == 1 || values.numel() == row_count, printable(source_->path()), ": ", component_,
                  ": tensor '", printable(name), "' has ", values.numel(), " scales, 1 or ", row_count, " are needed");
     return values;
@@ -158,14 +176,20 @@ Matrix Parameters::take_matrix(const std::string& name, at::IntArrayRef shape, M
                "' is missing");
   // A widened copy would be twice the file, in memory that cannot be given back: 19 GB for T5-XXL.
   constexpr int64_t kLarge = 1 << 20;
-  const bool halved = (entry.type == StoredType::bf16 || entry.type == StoredType::f16) && dtype_ == at::kFloat && entry.mapped &&
+  const bool halved = (entry.type == StoredType::bf16 || entry.type == StoredType::f16) && dtype_ == at::kFloat && entry.mapped && !place_ &&
                       reading_ == Reading::values && c10::multiply_integers(shape) >= kLarge;
-  if (halved || (is_narrow_type(entry.type) && (dtype_ == at::kFloat || dtype_ == at::kBFloat16))) {
+  const bool can_stay_narrow = !place_ || (fp8 && !is_changed(name));
+  if (halved || (is_narrow_type(entry.type) && can_stay_narrow && (dtype_ == at::kFloat || dtype_ == at::kBFloat16))) {
     LTXV_REQUIRE(NumericError, reading_ == Reading::names || !has_nan_or_inf(entry), claimed.where, " holds NaN or Inf");
+    if (place_ && reading_ == Reading::values) {
+      const at::Tensor codes = place_->place(to_tensor(entry, source_), scalar_type(entry.type));
+      if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);
+      return {{}, std::make_shared<const NarrowMatrix>(codes, scales.defined() ? place_->place(scales, at::kFloat) : scales, dtype_)};
+    }
     const NarrowMatrix::Changes changes{is_changed(name) ? changes_ : nullptr, name};
     return {{}, std::make_shared<const NarrowMatrix>(entry, source_, scales, dtype_, changes)};
   }
-  return {converted(claimed, dtype_, scales), nullptr};
+  return {placed(claimed, dtype_, scales), nullptr};
 }
 
 bool Parameters::has(const std::string& name) const { return by_name_.count(name) > 0; }

@@ -13,6 +13,7 @@
 #include "weights/matrix.h"
 #include "weights/tensor_source.h"
 #include "weights/weight_changes.h"
+#include "weights/weight_place.h"
 
 namespace ltxv {
 
@@ -40,6 +41,15 @@ class Parameters {
   /// Errors: BadWeights when two tensors of the source get the same canonical name.
   Parameters(std::shared_ptr<const TensorSource> source, const KeyMap& map, at::ScalarType dtype,
              std::string component, std::shared_ptr<const WeightChanges> changes = nullptr, Reading reading = Reading::values);
+
+  /// Everything taken from now on goes there; LoRAs are added on its device. Null: the host's memory.
+  /// Of the narrow types fp8 stays narrow at its place; blocks of GGUF, and fp8 that a LoRA changes, are widened.
+  void send_to(std::shared_ptr<WeightPlace> place) { place_ = std::move(place); }
+  const std::shared_ptr<WeightPlace>& place() const { return place_; }
+  /// As WeightPlace::start_block; nothing in the host's memory.
+  void start_block(int64_t index) {
+    if (place_) place_->start_block(index);
+  }
 
   /// Claims a tensor. Shapes: exactly `shape`. Errors: BadWeights (missing, other shape, claimed before), NumericError (NaN or
   /// Inf inside, or a value that overflows the compute dtype fp16). Integers are never converted: asking for a floating dtype
@@ -77,6 +87,7 @@ class Parameters {
   Claim claim(const std::string& name, at::IntArrayRef shape);
   /// `scales`: as in matrix.h.
   at::Tensor converted(const Claim& claim, at::ScalarType dtype, const at::Tensor& scales = {}) const;
+  at::Tensor placed(const Claim& claim, at::ScalarType dtype, const at::Tensor& scales = {}) const;
   at::Tensor take_scales(const std::string& weight, int64_t row_count);
 
   std::shared_ptr<const TensorSource> source_;
@@ -88,6 +99,7 @@ class Parameters {
   std::string component_;
   std::shared_ptr<const WeightChanges> changes_;
   Reading reading_;
+  std::shared_ptr<WeightPlace> place_;
 };
 
 /// A path inside the parameters: scope / "attn1" / "to_q".
@@ -109,6 +121,7 @@ class Scope {
   bool has(const std::string& name) const { return parameters_->has(join(name)); }
   bool is_changed(const std::string& name) const { return parameters_->is_changed(join(name)); }
   const std::string& path() const { return path_; }
+  Parameters& parameters() const { return *parameters_; }
 
  private:
   std::string join(const std::string& name) const { return path_.empty() ? name : path_ + "." + name; }

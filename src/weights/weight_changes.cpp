@@ -9,8 +9,8 @@
 namespace ltxv {
 namespace {
 
-at::Tensor as_float(const TensorEntry& entry, const std::shared_ptr<const TensorSource>& source) {
-  return to_tensor(entry, source).to(at::kFloat);
+at::Tensor as_float(const TensorEntry& entry, const std::shared_ptr<const TensorSource>& source, at::Device device = at::kCPU) {
+  return to_tensor(entry, source).to(device).to(at::kFloat);
 }
 
 // Values are looked at when a file is opened: NaN must not turn up after the text encoder has run.
@@ -111,11 +111,12 @@ void WeightChanges::add_to_rows(const std::string& name, at::Tensor& rows, int64
 
 at::Tensor WeightChanges::applied(const std::string& name, const at::Tensor& weight) const {
   at::Tensor sum = weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  const auto part = [&](const TensorEntry* entry, const Change& change) { return as_float(*entry, change.source, weight.device()); };
   for (const Change& change : changes_.at(name)) {
     if (change.full) {
-      sum.add_(as_float(*change.full, change.source), change.factor);
+      sum.add_(part(change.full, change), change.factor);
     } else {
-      sum.addmm_(as_float(*change.up, change.source), as_float(*change.down, change.source), /*beta=*/1, change.factor);
+      sum.addmm_(part(change.up, change), part(change.down, change), /*beta=*/1, change.factor);
     }
   }
   return sum;

@@ -31,7 +31,7 @@ class WeightChanges {
   /// Whether anything is added to the weight of this canonical name.
   bool touches(const std::string& name) const { return changes_.count(name) > 0; }
 
-  /// weight + sum of strength * (scale * up x down, or a full difference), in f32 whatever the weight's dtype, in memory of its own.
+  /// weight + sum of strength * (scale * up x down, or a full difference), in f32 whatever the weight's dtype, in memory of its own on the weight's device.
   at::Tensor applied(const std::string& name, const at::Tensor& weight) const;
 
   /// The same for some rows of a matrix, in place: rows begin, … of the weight, f32, without making the whole of what is added.

@@ -25,7 +25,7 @@ at::Tensor velocity(const std::string& file, at::ScalarType dtype = at::kFloat) 
   const auto prompt = transformer.prepare_prompt(golden["in_embeds"], at::ones({1, 5}, at::kLong));
   const auto rope = make_rope_table(golden["in_positions"], config);
   const auto tokens = golden["in_tokens"], sigmas = golden["in_sigmas"];
-  return transformer.forward({tokens, sigmas, rope, {&prompt}}, {});
+  return transformer.forward({tokens, transformer.noise_levels(sigmas), rope, {&prompt}}, {});
 }
 
 at::Tensor embeds(const std::string& file, at::ScalarType dtype = at::kFloat) {

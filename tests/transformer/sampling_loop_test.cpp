@@ -31,7 +31,7 @@ struct Loop {
     if (perturbation) prompts.push_back(&positive);
     while (!state.finished()) {
       const auto level = token_sigmas(state);
-      const auto rows = transformer.forward({state.tokens, level, rope, prompts, perturbation}, {});
+      const auto rows = transformer.forward({state.tokens, transformer.noise_levels(level), rope, prompts, perturbation}, {});
       euler_step(state, combine_guidance(rows.narrow(0, 1, 1), rows.narrow(0, 0, 1),
                                          perturbation ? rows.narrow(0, 2, 1) : at::Tensor(), guidance));
       EXPECT_MATCHES(state.tokens, expected[state.step - 1], 1e-4) << steps << " step " << state.step - 1;

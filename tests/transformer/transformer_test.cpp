@@ -27,7 +27,7 @@ class TransformerTest : public ::testing::Test {
     const auto rope = make_rope_table(golden_[job + "/in_positions"], transformer_.config());
     std::vector<const PromptContext*> prompts;
     for (const int row : rows) prompts.push_back(&prompts_[row]);
-    return transformer_.forward({tokens_, sigmas, rope, prompts, perturbation}, run);
+    return transformer_.forward({tokens_, transformer_.noise_levels(sigmas), rope, prompts, perturbation}, run);
   }
 
   test::Golden golden_{"transformer"};
@@ -52,7 +52,7 @@ TEST_F(TransformerTest, OnePassIsTheRowOfTwo) {
 TEST_F(TransformerTest, EqualLevelsOfAllTokensAreTheScalarLevel) {
   const auto rope = make_rope_table(golden_["plain/in_positions"], transformer_.config());
   const auto sigmas = golden_["plain/in_sigmas"].expand({18}).contiguous();
-  EXPECT_MATCHES(transformer_.forward({tokens_, sigmas, rope, {&prompts_[0], &prompts_[1]}}, {}),
+  EXPECT_MATCHES(transformer_.forward({tokens_, transformer_.noise_levels(sigmas), rope, {&prompts_[0], &prompts_[1]}}, {}),
                  golden_["plain/velocity"], kTolerance);
 }
 
@@ -128,7 +128,7 @@ TEST_F(TransformerTest, PaddingOfThePromptDoesNotMatter) {
   const auto context = transformer_.prepare_prompt(dirty, golden_["in_masks"].narrow(0, 1, 1));
   const auto rope = make_rope_table(golden_["plain/in_positions"], transformer_.config());
   const auto sigmas = golden_["plain/in_sigmas"];
-  EXPECT_MATCHES(transformer_.forward({tokens_, sigmas, rope, {&context}}, {}),
+  EXPECT_MATCHES(transformer_.forward({tokens_, transformer_.noise_levels(sigmas), rope, {&context}}, {}),
                  golden_["plain/velocity"].narrow(0, 1, 1), kTolerance);
 }
 
@@ -143,10 +143,10 @@ TEST_F(TransformerTest, WrongInputsAreRefused) {
   const auto rope = make_rope_table(golden_["plain/in_positions"], transformer_.config());
   const auto sigma = at::ones({1}), sigmas = at::ones({5}), wide = at::zeros({1, 18, 9});
   expect_error(ErrorCode::invalid_argument, "[1,N,8]", [&] {
-    transformer_.forward({wide, sigma, rope, {&prompts_[0]}}, {});
+    transformer_.forward({wide, transformer_.noise_levels(sigma), rope, {&prompts_[0]}}, {});
   });
   expect_error(ErrorCode::invalid_argument, "5 for 18 tokens", [&] {
-    transformer_.forward({tokens_, sigmas, rope, {&prompts_[0]}}, {});
+    transformer_.forward({tokens_, transformer_.noise_levels(sigmas), rope, {&prompts_[0]}}, {});
   });
   expect_error(ErrorCode::invalid_argument, "[1,S,24]", [&] {
     transformer_.prepare_prompt(at::zeros({1, 4, 23}), at::ones({1, 4}, at::kLong));

@@ -1,0 +1,71 @@
+#include "pipeline/compute_device.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "cuda_services.h"
+#include "pipeline/cuda_probe.h"
+
+namespace ltxv {
+
+ComputeDevice open_compute_device(const std::string& word) {
+  const DeviceWord asked = parse_device(word);
+  if (asked.kind == DeviceWord::Kind::cpu) return {};
+  const CudaProbe probe = probe_cuda();
+  std::string missing = probe.missing;
+  if (missing.empty() && asked.index >= static_cast<int>(probe.devices.size())) {
+    missing = text("there is no such device; the last one is cuda:", probe.devices.size() - 1);
+  }
+  if (missing.empty()) missing = ops::open_cuda_services(probe.plugin);
+  if (missing.empty()) {
+    const CudaDevice& found = probe.devices[static_cast<size_t>(asked.index)];
+    missing = ops::cuda_services()->use_device(asked.index);
+    if (missing.empty()) {
+      return {.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(asked.index)),
+              .name = found.name,
+              .memory_bytes = found.memory_bytes};
+    }
+  }
+  LTXV_REQUIRE(DeviceError, asked.kind == DeviceWord::Kind::automatic, "device ", word, ": ", missing);
+  return {.note = missing};
+}
+
+c10::Stream StreamPool::take() {
+  const std::lock_guard lock(mutex_);
+  if (free_.empty()) return c10::impl::VirtualGuardImpl(device_.type()).getStreamFromGlobalPool(device_, /*isHighPriority=*/false);
+  const c10::Stream stream = free_.back();
+  free_.pop_back();
+  return stream;
+}
+
+void StreamPool::give_back(c10::Stream stream) {
+  const std::lock_guard lock(mutex_);
+  free_.push_back(stream);
+}
+
+struct OnDevice::State {
+  c10::impl::VirtualGuardImpl guard;
+  at::Device device_before;
+  c10::Stream own, stream_before;
+};
+
+OnDevice::OnDevice(StreamPool& pool) : pool_(pool) {
+  if (pool.device().is_cpu()) return;
+  c10::impl::VirtualGuardImpl guard(pool.device().type());
+  const at::Device device_before = guard.exchangeDevice(pool.device());
+  const c10::Stream own = pool.take();
+  const c10::Stream stream_before = guard.exchangeStream(own);
+  state_ = std::make_unique<State>(State{guard, device_before, own, stream_before});
+}
+
+OnDevice::~OnDevice() {
+  if (!state_) return;
+  try {
+    state_->own.synchronize();
+    state_->guard.exchangeStream(state_->stream_before);
+    state_->guard.exchangeDevice(state_->device_before);
+    pool_.give_back(state_->own);
+  } catch (...) {  // the device failed; what it was asked for has failed with the same error
+  }
+}
+
+}  // namespace ltxv

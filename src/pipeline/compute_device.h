@@ -1,0 +1,57 @@
+#pragma once
+// The device that an engine computes on.
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <c10/core/Stream.h>
+
+#include "base/tensor.h"
+#include "pipeline/placement.h"
+
+namespace ltxv {
+
+struct ComputeDevice {
+  at::Device device = at::kCPU;
+  std::string name;          ///< of the device; empty for the CPU
+  int64_t memory_bytes = 0;  ///< 0 for the CPU
+  std::string note;          ///< for "auto": why it is the CPU
+};
+
+/// Opens what `word` names: for "auto" the first CUDA device where there is one, else the CPU. Loads the CUDA plug-in, and with it
+/// LibTorch's CUDA part, only for a device.
+/// Errors: InvalidArgument (no such word); DeviceError saying what is missing, never for "auto" or "cpu".
+ComputeDevice open_compute_device(const std::string& word);
+
+/// Streams of a device that calls into one engine take and give back, so that one caller keeps the same one. Memory that LibTorch
+/// holds back for one stream is of no use to another.
+class StreamPool {
+ public:
+  explicit StreamPool(at::Device device) : device_(device) {}
+  c10::Stream take();
+  void give_back(c10::Stream stream);
+  at::Device device() const { return device_; }
+
+ private:
+  at::Device device_;
+  std::mutex mutex_;
+  std::vector<c10::Stream> free_;
+};
+
+/// For the life of this object the calling thread computes on a stream of its own. Waits for it at the end: nothing is let go of that
+/// is still in use. Does nothing for the CPU.
+class OnDevice {
+ public:
+  explicit OnDevice(StreamPool& pool);
+  ~OnDevice();
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  struct State;
+  StreamPool& pool_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ltxv

@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""Runs the steps of tests/gpu/check.sh and writes one record, gpu-check.json. Needs Python 3.8 and the standard library; reference cases
+also need torch and safetensors, generated checkpoints numpy.
+
+    check.py --pack FOLDER --out FOLDER [--budget 520] [--only list,correctness,...]
+"""
+import argparse
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SKIPPED = 77
+
+
+class Check:
+    def __init__(self, options):
+        self.options, self.pack, self.out = options, options.pack, options.out
+        self.start = time.monotonic()
+        self.record = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                       "commit": (self.pack / "commit").read_text().split("\n")[0], "commit_note": " ".join((self.pack / "commit").read_text().split("\n")[1:]),
+                       "arch": 0, "kernels": [], "steps": [], "checks": [], "benches": []}
+        self.all_kernels, self.good_kernels = [], {}
+
+    def left(self):
+        return self.options.budget - (time.monotonic() - self.start)
+
+    def program(self, name):
+        return str(self.pack / "bin" / name)
+
+    def run(self, name, words, limit, env=None):
+        """(exit status, stdout); None for a step that could not start. The output goes to a file beside the record."""
+        limit = min(limit, self.left())
+        if limit < 5:
+            return None, "no time left"
+        try:
+            done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit,
+                                  env={**os.environ, **(env or {})})
+            text, status = done.stdout.decode(errors="replace"), done.returncode
+        except subprocess.TimeoutExpired as late:
+            text, status = (late.stdout or b"").decode(errors="replace") + f"\nstopped after {limit:.0f} s", 124
+        except OSError as problem:
+            return None, str(problem)
+        (self.out / f"{name}.log").write_text(text)
+        return status, text
+
+    def note(self, step, state, seconds=0.0, why=""):
+        assert state in ("passed", "failed", "not run")
+        self.record["steps"].append({"step": step, "state": state, "seconds": round(seconds, 1), "note": why})
+        print(f"{state:8} {step} {why}".rstrip(), flush=True)
+
+    def step(self, name, words, limit, env=None, read=None):
+        """Runs one step, hands its output to `read`, notes the result. True where it passed."""
+        begin = time.monotonic()
+        status, text = self.run(name, words, limit, env)
+        seconds = time.monotonic() - begin
+        if status is None or status == SKIPPED:
+            self.note(name, "not run", seconds, text.strip().split("\n")[-1][:300])
+            return False
+        why = "" if status == 0 else f"exit {status}: " + text.strip().split("\n")[-1][:300]
+        if read:
+            try:
+                why = read(text) or why
+            except (ValueError, KeyError) as problem:
+                why = why or f"its output cannot be read: {problem}"
+        self.note(name, "passed" if status == 0 and not why else "failed", seconds, why)
+        return status == 0 and not why
+
+    @staticmethod
+    def lines(text):
+        for line in text.split("\n"):
+            if line.startswith("{"):
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    pass
+
+    # ------------------------------------------------------------------------------------------------ steps
+
+    def list(self):
+        def read(text):
+            for line in self.lines(text):
+                if line["event"] == "device":
+                    self.record.update(gpu=line["name"], arch=line["arch"], memory_bytes=line["memory_bytes"], versions=line["versions"])
+                elif line["event"] == "kernel":
+                    self.all_kernels.append(line)
+            return "" if self.record["arch"] else "no device line"
+        if shutil.which("nvidia-smi"):
+            status, text = self.run("nvidia-smi", ["nvidia-smi", "--query-gpu=name,driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"], 20)
+            self.record["driver"] = text.strip() if status == 0 else ""
+        return self.step("list", [self.program("gpu_kernel_checks"), "list"], 60, read=read)
+
+    def kernels_here(self):
+        return sorted({(k["op"], k["variant"]) for k in self.all_kernels if k["arch"] == self.record["arch"]})
+
+    def correctness(self):
+        if not self.kernels_here():
+            self.note("correctness", "not run", 0, "no kernel has machine code for this device")
+        for op, variant in self.kernels_here():
+            def read(text):
+                checks = [line for line in self.lines(text) if line["event"] == "check"]
+                self.record["checks"] += checks
+                bad = [c for c in checks if not c["good"]]
+                return f"{len(bad)} of {len(checks)} cases failed, first {bad[0]['case']}: {bad[0]['note']}" if bad else "" if checks else "no case ran"
+            name = f"correctness-{op}-{variant}"
+            self.good_kernels[op, variant] = self.step(name, [self.program("gpu_kernel_checks"), "check", op, variant], 90, read=read)
+
+    def sanitizer(self):
+        tool = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
+        for kind in ("memcheck", "racecheck", "initcheck", "synccheck"):
+            if not tool:
+                self.note(f"sanitizer-{kind}", "not run", 0, "compute-sanitizer is not on this machine: no kernel is recorded as checked")
+                self.good_kernels = dict.fromkeys(self.good_kernels, False)
+                continue
+            # Only the kernels of the plug-in where the tool can be told: LibTorch's own are not ours to judge, and slow.
+            _, usage = self.run("sanitizer-help", [tool, "--help"], 20)
+            ours = ["--kernel-regex", "kns=ltxv"] if "--kernel-regex" in usage and "kns" in usage else []
+            for op, variant in self.kernels_here():
+                name = f"sanitizer-{kind}-{op}-{variant}"
+                # The program itself, not the script in front of it that sets its libraries.
+                real = self.pack / "real/gpu_kernel_checks"
+                libraries = {"LD_LIBRARY_PATH": os.environ.get("LTXV_CHECK_LIBRARIES", os.environ.get("LD_LIBRARY_PATH", ""))}
+                words = [tool, "--tool", kind, "--error-exitcode", "9", *ours, real if real.exists() else self.program("gpu_kernel_checks"), "small", op, variant]
+                good = self.step(name, words, 60, libraries)
+                self.good_kernels[op, variant] = self.good_kernels.get((op, variant), False) and good
+
+    def engine(self):
+        """The tiny model on the device against the CPU, in both number formats, with blocks resident; cancel-free, one process each."""
+        model = self.pack / "tests/golden/tiny_model"
+        words = [self.program("ltxv"), "generate", "A red circle moves slowly to the right.", "-m", model, "--width", "96", "--height", "64",
+                 "--frames", "17", "--steps", "4", "--seed", "3", "--guidance", "3"]
+        made = {}
+        for name, more in (("cpu", ["--device", "cpu", "--dtype", "fp32"]), ("cuda-fp32", ["--device", "cuda", "--dtype", "fp32"]),
+                           ("cuda-bf16", ["--device", "cuda", "--dtype", "bf16"]), ("cuda-graphs", ["--device", "cuda", "--dtype", "fp32", "--cuda-graphs"]),
+                           ("cuda-again", ["--device", "cuda", "--dtype", "fp32"])):
+            latents = self.out / f"latents-{name}.safetensors"
+            if self.step(f"generate-{name}", [*words, *more, "-o", self.out / f"{name}.safetensors", "--save-latents", latents], 60):
+                made[name] = latents
+        self.compare_latents(made)
+
+    def compare_latents(self, made):
+        try:
+            from safetensors.torch import load_file
+        except ImportError as problem:
+            self.note("generate-compare", "not run", 0, str(problem))
+            return
+        if "cpu" not in made:
+            return
+        load = lambda name: load_file(str(made[name]))["latents"].double()
+        expected = load("cpu")
+        for name, bound in (("cuda-fp32", 1e-3), ("cuda-graphs", 1e-3), ("cuda-bf16", 0.1)):
+            if name in made:
+                error = ((load(name) - expected).norm() / expected.norm()).item()
+                self.record["checks"].append(dict(event="check", op="generate", variant=name, case="tiny_model", good=error <= bound, error=error, tolerance=bound))
+                self.note(f"compare-{name}", "passed" if error <= bound else "failed", 0, f"relative error {error:.2e}, allowed {bound:g}")
+        if "cuda-fp32" in made and "cuda-again" in made:
+            same = made["cuda-fp32"].read_bytes() == made["cuda-again"].read_bytes()
+            self.note("compare-repeat", "passed" if same else "failed", 0, "" if same else "the same run gave other bytes")
+
+    def oracle(self):
+        if not (self.pack / "cases").is_dir():
+            self.note("oracle", "not run", 0, "no cases in this pack")
+            return
+        for dtype, tolerance in (("fp32", 5e-3), ("bf16", 0.5)):
+            self.step(f"oracle-{dtype}", [sys.executable, self.pack / "tests/oracle_check.py", "--ltxv", self.program("ltxv"), "--cases", self.pack / "cases",
+                                          "--device", "cuda", "--dtype", dtype, "--tolerance", tolerance, "--match", "pipelines" if dtype == "bf16" else ""],
+                      90)
+
+    def benches(self):
+        def read(text):
+            found = [line for line in self.lines(text) if line["event"] in ("bench", "check")]
+            self.record["benches"] += [line for line in found if line["event"] == "bench"]
+            self.record["checks"] += [line for line in found if line["event"] == "check"]
+            return "" if found else "nothing was measured"
+        for name in ("attention", "rows", "forward"):
+            self.step(f"bench-{name}", [self.program("gpu_kernel_checks"), "bench", name], 120, read=read)
+        status, text = self.run("bench-diffusers", [sys.executable, "-c", "import diffusers; print(diffusers.__version__)"], 60)
+        self.note("bench-diffusers", "not run", 0, "diffusers cannot be imported here: the eager ATen twin stands in" if status else
+                  f"diffusers {text.strip()} is here; examples/bench/compare.py measures it")
+        self.whole_models()
+
+    def whole_models(self):
+        """Steps, decodes and runs of a full-size random checkpoint through the public API."""
+        if not Path(self.program("ltxv-bench")).exists():
+            self.note("bench-model", "not run", 0, "no ltxv-bench in this pack")
+            return
+        folder = Path(self.options.scratch or self.out)
+        if shutil.disk_usage(folder).free < 12 << 30:
+            self.note("bench-model", "not run", 0, "less than 12 GB free for a checkpoint")
+            return
+        model = folder / "bench-2b.safetensors"
+        if not self.step("bench-model", [sys.executable, self.pack / "tests/full_size/make_checkpoint.py", "2b-0.9.8", model], 90):
+            return
+        embeds = self.prompt_file(folder)
+        base = ["--model", model, "--dtype", "bf16", "--device", "cuda"]
+        headline = ["--width", "768", "--height", "512", "--frames", "121"]
+        jobs = {"decode-headline": ["decode", *base, "--shape", "16,16,24", "--runs", "6"],
+                "decode-long": ["decode", *base, "--shape", "121,16,24", "--runs", "2"]}
+        if embeds:
+            text = ["--prompt-embeds", embeds, "--negative-prompt-embeds", embeds]
+            jobs.update({"step-headline": ["step", *base, *text, *headline, "--steps", "8", "--guidance", "1", "--runs", "2"],
+                         "step-headline-cfg": ["step", *base, *text, *headline, "--steps", "8", "--guidance", "3", "--runs", "2"],
+                         "step-preview-graphs": ["step", *base, *text, "--width", "512", "--height", "320", "--frames", "25", "--steps", "30",
+                                                 "--guidance", "1", "--runs", "2", "--cuda-graphs", "1"],
+                         "generate-8-steps": ["generate", *base, *text, *headline, "--steps", "8", "--guidance", "1", "--runs", "4"],
+                         "generate-20-steps-cfg": ["generate", *base, *text, *headline, "--steps", "20", "--guidance", "3", "--runs", "3"]})
+        for name, words in jobs.items():
+            def read(text):
+                found = next(self.lines(text), None) if "{" in text else None
+                if found is None:
+                    return text.strip().split("\n")[-1][:300]
+                keep = ("open_seconds", "first_step_seconds", "step_seconds", "first_seconds", "warm_seconds", "first_run_seconds", "stage_seconds",
+                        "peak_memory_mib", "latents")
+                self.record["benches"].append({"event": "bench", "bench": f"ltxv-bench {name}", **{k: found[k] for k in keep if k in found}})
+            self.step(f"bench-{name}", [self.program("ltxv-bench"), *words], 60, read=read)
+        model.unlink()
+
+    def prompt_file(self, folder):
+        try:
+            import torch
+            from safetensors.torch import save_file
+        except ImportError as problem:
+            self.note("bench-prompt", "not run", 0, f"{problem}: steps and runs of whole models are left out")
+            return None
+        path = folder / "prompt.safetensors"
+        save_file({"prompt_embeds": torch.randn(1, 128, 4096) * 0.1, "prompt_attention_mask": torch.ones(1, 128, dtype=torch.long)}, str(path))
+        return path
+
+    # ------------------------------------------------------------------------------------------------ all
+
+    def all(self):
+        steps = [("list", self.list), ("correctness", self.correctness), ("engine", self.engine), ("sanitizer", self.sanitizer),
+                 ("oracle", self.oracle), ("benches", self.benches)]
+        for name, step in steps:
+            if self.options.only and name != "list" and name not in self.options.only.split(","):
+                self.note(name, "not run", 0, "left out by --only")
+                continue
+            step()
+            if name == "list" and not self.record["arch"]:
+                self.write()
+                return SKIPPED if self.record["steps"][-1]["state"] == "not run" else 1
+        if self.options.only and "sanitizer" not in self.options.only.split(","):
+            self.good_kernels = {}
+        # What the dispatcher may choose from now on: code that passed everything it was put through.
+        hashes = {(k["op"], k["variant"]): k["hash"] for k in self.all_kernels if k["arch"] == self.record["arch"]}
+        self.record["kernels"] = [dict(op=op, variant=variant, hash=hashes[op, variant]) for (op, variant), good in sorted(self.good_kernels.items()) if good]
+        # All code that was there, passed or not.
+        self.record["code"] = [{k: kernel[k] for k in ("op", "variant", "arch", "hash")} for kernel in self.all_kernels]
+        self.write()
+        failed = [s["step"] for s in self.record["steps"] if s["state"] == "failed"]
+        print(f"{len(self.record['steps'])} steps, {len(failed)} failed {' '.join(failed)}")
+        return 1 if failed else 0
+
+    def write(self):
+        self.record["seconds"] = round(time.monotonic() - self.start, 1)
+        (self.out / "gpu-check.json").write_text(json.dumps(self.record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget", type=float, default=520, help="seconds for everything")
+    parser.add_argument("--scratch", default="", help="folder for a 6.3 GB checkpoint (default: the output folder)")
+    parser.add_argument("--only", default="", help="comma list: correctness, engine, sanitizer, oracle, benches")
+    sys.exit(Check(parser.parse_args()).all())
