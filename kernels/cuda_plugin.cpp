@@ -3,39 +3,20 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
-#include <filesystem>
 #include <vector>
 
+#include "cuda_plugin_file.h"
 #include "registry.h"
 
 namespace ltxv::ops {
 namespace {
-namespace fs = std::filesystem;
-
-constexpr const char* kFile = "libltxv_cuda.so";
-
-std::string find_plugin() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&find_plugin), &info) == 0 || info.dli_fname == nullptr) return "";
-  std::error_code failed;
-  const auto own = fs::canonical(info.dli_fname, failed);
-  if (failed) return "";
-  // Beside the library; in a build tree test programs hold the library's code and lie in bin/.
-  for (const auto& path : {own.parent_path() / kFile, own.parent_path().parent_path() / "lib" / kFile})
-    if (fs::exists(path)) return path.string();
-  return "";
-}
-
 CudaPlugin open_plugin() {
-  const std::string path = find_plugin();
-  if (path.empty()) return {nullptr, text(kFile, " is not beside the library: this build computes on the cpu only")};
-  // Never closed: LibTorch does not survive that. RTLD_LOCAL: kernels meet the library only through the table.
-  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) return {nullptr, text(path, " cannot be loaded: ", dlerror())};
-  const auto get = reinterpret_cast<decltype(&ltxv_cuda_plugin)>(dlsym(handle, "ltxv_cuda_plugin"));
+  const CudaPluginFile& file = open_cuda_plugin_file();
+  if (file.library == nullptr) return {nullptr, file.problem};
+  const auto get = reinterpret_cast<decltype(&ltxv_cuda_plugin)>(dlsym(file.library, "ltxv_cuda_plugin"));
   const auto* table = get ? get(gpu::kCudaPluginVersion) : nullptr;
   if (table == nullptr || table->struct_size < sizeof(gpu::CudaKernelTable))
-    return {nullptr, text(path, " is of another version of the library, ", gpu::kCudaPluginVersion, " expected")};
+    return {nullptr, text(file.path, " is of another version of the library, ", gpu::kCudaPluginVersion, " expected")};
   return {table, ""};
 }
 

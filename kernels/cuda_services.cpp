@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "cuda_plugin_file.h"
 
 namespace ltxv::ops {
 namespace {
@@ -18,20 +19,16 @@ std::atomic<const CudaServices*>& services() {
 
 }  // namespace
 
-std::string open_cuda_services(const std::string& path) {
+std::string open_cuda_services() {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   if (cuda_services()) return "";
-  // All symbols at once: a missing library shows here, not in the middle of a run. Never closed: LibTorch does not survive that.
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (library == nullptr) {
-    const char* const why = dlerror();
-    return text(path, " cannot be loaded: ", why ? why : "unknown error");
-  }
+  const CudaPluginFile& file = open_cuda_plugin_file();
+  if (file.library == nullptr) return file.problem;
   using Entry = const CudaServices* (*)();
-  const auto entry = reinterpret_cast<Entry>(dlsym(library, "ltxv_cuda_services"));
+  const auto entry = reinterpret_cast<Entry>(dlsym(file.library, "ltxv_cuda_services"));
   const CudaServices* const found = entry ? entry() : nullptr;
-  if (found == nullptr || found->version != kCudaServicesVersion) return text(path, " belongs to another version of this library");
+  if (found == nullptr || found->version != kCudaServicesVersion) return text(file.path, " belongs to another version of this library");
   services() = found;
   return "";
 }

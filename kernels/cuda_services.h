@@ -31,7 +31,7 @@ struct CudaServices {
 inline constexpr uint32_t kCudaServicesVersion = 1;
 
 /// Opens the plug-in; a second call is free. Returns why that failed, one line; empty: it is open.
-std::string open_cuda_services(const std::string& path);
+std::string open_cuda_services();
 /// Null before open_cuda_services succeeded.
 const CudaServices* cuda_services();
 

@@ -50,6 +50,8 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
+bool is_slow_bf16(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !cpu_features().bf16; }
+
 std::optional<std::string_view> pinned_variant(std::string_view op) {
   static const auto pins = parse_pins(std::getenv("LTXV_KERNELS"));
   const auto it = pins.find(op);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/tensor.h"
 
 namespace ltxv::ops {
 
@@ -20,6 +21,10 @@ struct CpuFeatures {
   bool bf16 = false;    ///< AVX512-BF16 or AMX-BF16: bf16 products at least as fast as f32
 };
 const CpuFeatures& cpu_features();
+
+/// Whether arithmetic on this tensor is better done in f32 and rounded: bf16 in host memory, and a CPU without instructions for it.
+/// LibTorch then computes element by element, at a fifth of the f32 rate or less.
+bool is_slow_bf16(const at::Tensor& x);
 
 /// The variant pinned for `op`, or nullopt. Errors: InvalidArgument when LTXV_KERNELS is malformed or names an unknown op.
 std::optional<std::string_view> pinned_variant(std::string_view op);

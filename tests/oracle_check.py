@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -182,6 +183,7 @@ class Check:
                   "--guidance-rescale", 0, "--image-noise-scale", 0, "--decode-noise-scale", 0, "--dtype", self.options.dtype,
                   "--noise", folder / "noise.safetensors", "--save-latents", folder / "latents.safetensors")
         self.compare(name, "latents", load_file(folder / "latents.safetensors")["latents"], expected["final_latents"])
+
     def upsampler_of(self, case, kind):
         """An upsampler of the cases' own folder, in the form asked for."""
         folder = next(p for p in case.parents if (p / "upsampler").is_dir()) / "upsampler" / kind
@@ -314,6 +316,7 @@ class Check:
                  "t2v": self.pipeline, "i2v": self.pipeline, "condition_pipeline": self.pipeline, "official_pipeline": self.pipeline,
                  "lora": self.lora, "ic_lora": self.ic_lora, "long_video": self.long_video, "multiscale": self.multiscale,
                  "upsampler_forward": self.upsample, "upsample_pipeline": self.upsample}
+        jobs = []
         for model in sorted(self.options.cases.glob("*/model_diffusers")):
             version = model.parent
             if self.options.only and version.name not in self.options.only.split(","):
@@ -323,12 +326,14 @@ class Check:
                     kind = json.loads(path.read_text())["kind"]
                     # Weights stored in other dtypes lie outside model_diffusers.
                     if kind in kinds and "weights_" not in path.parent.name:
-                        self.guarded(str(path.parent.relative_to(self.options.cases)), kinds[kind], path.parent, model)
+                        jobs.append((str(path.parent.relative_to(self.options.cases)), kinds[kind], path.parent, model))
         with_upsamplers = self.options.cases / "v098_13b" / "model_diffusers"
         if with_upsamplers.is_dir() and (not self.options.only or "upsampler" in self.options.only.split(",")):
             for path in sorted((self.options.cases / "upsampler").rglob("case.json")):
-                self.guarded(str(path.parent.relative_to(self.options.cases)), kinds[json.loads(path.read_text())["kind"]], path.parent,
-                             with_upsamplers)
+                jobs.append((str(path.parent.relative_to(self.options.cases)), kinds[json.loads(path.read_text())["kind"]], path.parent,
+                             with_upsamplers))
+        with ThreadPoolExecutor(self.options.jobs) as pool:
+            list(pool.map(lambda job: self.guarded(*job), jobs))
         failed = self.rows.count(False)
         print(f"{len(self.rows)} comparisons, {failed} above {self.options.tolerance}")
         return 1 if failed or not self.rows else 0
@@ -341,6 +346,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="comma list of version folders")
     parser.add_argument("--single-file", action="store_true", help="read model_original instead of model_diffusers")
     parser.add_argument("--match", default="", help="only cases whose path contains this")
+    parser.add_argument("--jobs", type=int, default=1, help="programs at a time")
     parser.add_argument("--tolerance", type=float, default=1e-3)
     parser.add_argument("--device", default="cpu", help="as ltxv --device")
     parser.add_argument("--dtype", default="fp32", help="as ltxv --dtype; bf16 needs a tolerance of its own")

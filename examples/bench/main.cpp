@@ -28,6 +28,7 @@ ltxv::generate_options generate_options(const Options& o) {
                            .seed = o.seed,
                            .save_latents_path = o.save_latents};
   if (o.guidance >= 0) g.guidance_scale = o.guidance;
+  if (o.stg_scale >= 0) g.stg_scales = {o.stg_scale};
   return g;
 }
 

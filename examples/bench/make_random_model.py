@@ -53,14 +53,14 @@ def shrink():
                decoder_layers_per_block=[1, 1, 1, 1])
 
 
-def values(name, shape, seed):
-    """Random f32 values of one tensor; they depend on the seed and the name only."""
-    generator = torch.Generator().manual_seed(seed ^ zlib.crc32(name.encode()))
-    normal = lambda: torch.randn(shape, generator=generator)
+def values(name, shape, seed, device):
+    """Random f32 values of one tensor; they depend on the seed, the name and the device that draws them."""
+    generator = torch.Generator(device).manual_seed(seed ^ zlib.crc32(name.encode()))
+    normal = lambda: torch.randn(shape, generator=generator, device=device)
     if name.endswith("timestep_scale_multiplier"):
         return torch.full(shape, 1000.0)
     if name == "latents_std":
-        return 0.5 + torch.rand(shape, generator=generator)
+        return 0.5 + torch.rand(shape, generator=generator, device=device)
     if name == "latents_mean":
         return 0.1 * normal()
     if "norm" in name and name.endswith("weight"):
@@ -75,7 +75,7 @@ def values(name, shape, seed):
     return scale * normal()
 
 
-def write_file(path, shapes, dtype, seed):
+def write_file(path, shapes, dtype, seed, device):
     """One .safetensors, tensor by tensor: the header is known before any value."""
     header, at = {}, 0
     element = torch.tensor([], dtype=dtype).element_size()
@@ -89,11 +89,11 @@ def write_file(path, shapes, dtype, seed):
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name, shape in shapes:
-            file.write(values(name, tuple(shape), seed).to(dtype).contiguous().view(-1).view(torch.uint8).numpy().data)
+            file.write(values(name, tuple(shape), seed, device).to(dtype).cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return at
 
 
-def write_weights(folder, stem, shapes, dtype, seed):
+def write_weights(folder, stem, shapes, dtype, seed, device):
     element = torch.tensor([], dtype=dtype).element_size()
     shards, size = [[]], 0
     for name, shape in shapes:
@@ -104,11 +104,11 @@ def write_weights(folder, stem, shapes, dtype, seed):
         shards[-1].append((name, shape))
         size += bytes_
     if len(shards) == 1:
-        return write_file(folder / f"{stem}.safetensors", shards[0], dtype, seed)
+        return write_file(folder / f"{stem}.safetensors", shards[0], dtype, seed, device)
     weight_map, total = {}, 0
     for i, shard in enumerate(shards):
         file = f"{stem}-{i + 1:05d}-of-{len(shards):05d}.safetensors"
-        total += write_file(folder / file, shard, dtype, seed)
+        total += write_file(folder / file, shard, dtype, seed, device)
         weight_map.update({name: file for name, _ in shard})
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=1))
@@ -142,6 +142,7 @@ def main():
     parser.add_argument("--tiny", action="store_true", help="toy widths")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16", help="of the files")
+    parser.add_argument("--device", default="cpu", help="what draws the numbers; cuda is faster and draws others")
     args = parser.parse_args()
     if args.tiny:
         shrink()
@@ -159,9 +160,9 @@ def main():
     text_shapes = [(name, shape) for name, shape in shapes_of(text) if name != "encoder.embed_tokens.weight"]  # tied to `shared`
 
     stem = "diffusion_pytorch_model"
-    sizes = {"transformer": write_weights(folders["transformer"], stem, shapes_of(transformer), dtype, args.seed),
-             "vae": write_weights(folders["vae"], stem, shapes_of(vae), dtype, args.seed + 1),
-             "text_encoder": write_weights(folders["text_encoder"], "model", text_shapes, dtype, args.seed + 2)}
+    sizes = {"transformer": write_weights(folders["transformer"], stem, shapes_of(transformer), dtype, args.seed, args.device),
+             "vae": write_weights(folders["vae"], stem, shapes_of(vae), dtype, args.seed + 1, args.device),
+             "text_encoder": write_weights(folders["text_encoder"], "model", text_shapes, dtype, args.seed + 2, args.device)}
     write_json(folders["transformer"] / "config.json",
                dict(_class_name="LTXVideoTransformer3DModel", _diffusers_version="0.32.0", **TRANSFORMER))
     write_json(folders["vae"] / "config.json", dict(_class_name="AutoencoderKLLTXVideo", _diffusers_version="0.32.0", **VAE))

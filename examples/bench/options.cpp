@@ -54,7 +54,7 @@ std::string usage() {
          "  encode    VAE encoder on pixels --shape T,H,W\n"
          "all:              --model --dtype auto|fp32|bf16 --device auto|cpu|cuda[:I] --cuda-graphs 0|1 --threads --runs --seed\n"
          "step, generate:   --prompt | --prompt-embeds FILE [--negative-prompt-embeds FILE]  --width --height --frames\n"
-         "                  --steps | --sigmas A,B,...  --guidance  --save-latents FILE\n"
+         "                  --steps | --sigmas A,B,...  --guidance  --stg-scale  --save-latents FILE\n"
          "decode, encode:   --shape T,H,W | --input FILE.safetensors\n"
          "all but step:     --output FILE\n";
 }
@@ -70,6 +70,7 @@ Options parse(int argc, char** argv) {
       {"--width", into(o.width)},       {"--height", into(o.height)},
       {"--frames", into(o.frames)},     {"--steps", into(o.steps)},
       {"--sigmas", into(o.sigmas)},     {"--guidance", into(o.guidance)},
+      {"--stg-scale", into(o.stg_scale)},
       {"--save-latents", into(o.save_latents)}, {"--output", into(o.output)},
       {"--shape", into(o.shape)},       {"--input", into(o.input)}};
   if (argc > 1) o.task = argv[1];

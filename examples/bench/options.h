@@ -20,7 +20,7 @@ struct Options {
   std::string prompt = "a red circle moves to the right on a black background";
   std::string prompt_embeds, negative_prompt_embeds;
   int32_t width = 0, height = 0, frames = 0, steps = 0;
-  double guidance = -1;  ///< negative: the preset's
+  double guidance = -1, stg_scale = -1;  ///< negative: the preset's
   std::vector<double> sigmas;
   std::string save_latents;
   std::string output;  ///< generate: also writes the clip; decode and encode: saves the result

@@ -29,8 +29,7 @@ at::Tensor reference(const Args& a) {
 }
 
 at::Tensor sdpa(const Args& a) {
-  // Without bf16 instructions LibTorch multiplies bf16 element by element; widened, the products are vector code.
-  const bool widen = a.q.is_cpu() && a.q.scalar_type() == at::kBFloat16 && !cpu_features().bf16;
+  const bool widen = is_slow_bf16(a.q);
   const auto split = [&](const at::Tensor& x) { return heads(widen ? x.to(at::kFloat) : x, a.head_count); };
   return merge(at::scaled_dot_product_attention(split(a.q), split(a.k), split(a.v))).to(a.q.scalar_type());
 }

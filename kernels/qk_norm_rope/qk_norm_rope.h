@@ -10,4 +10,8 @@ namespace ltxv::ops {
 /// Source: diffusers transformer_ltx.py, LTXVideoAttnProcessor.__call__ and apply_rotary_emb.
 void qk_norm_rope_(at::Tensor& x, const at::Tensor& weight, const at::Tensor& cos, const at::Tensor& sin, double eps);
 
+/// Queries and keys of one attention, which share positions: one launch on a GPU, if both lie alike. Shapes: q, k as x above.
+void qk_norm_rope_(at::Tensor& q, const at::Tensor& q_weight, at::Tensor& k, const at::Tensor& k_weight, const at::Tensor& cos,
+                   const at::Tensor& sin, double eps);
+
 }  // namespace ltxv::ops

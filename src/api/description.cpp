@@ -61,7 +61,7 @@ CudaReport cuda_report() {
   std::string missing = probe.missing, devices, choices, versions;
   const auto* table = missing.empty() ? ops::cuda_plugin().table : nullptr;
   if (missing.empty() && table == nullptr) missing = ops::cuda_plugin().problem;
-  if (missing.empty()) missing = ops::open_cuda_services(probe.plugin);
+  if (missing.empty()) missing = ops::open_cuda_services();
   for (size_t i = 0; i < probe.devices.size(); ++i) {
     const CudaDevice& d = probe.devices[i];
     devices += text(i ? "," : "", "{\"name\":", json_string(d.name), ",\"capability\":\"", d.major, ".", d.minor,

@@ -13,6 +13,9 @@ namespace ltxv {
 at::Tensor to_device(const at::Tensor& t, at::Device device);
 /// `t` in host memory; waits until it is there.
 at::Tensor to_host(const at::Tensor& t);
+/// The same into memory that is there, converting to its dtype: large tensors of a CUDA device cross in their own dtype through two
+/// page-locked buffers, one filled by the device while all threads empty the other. Shapes: equal; `out` contiguous, on the host.
+void to_host(const at::Tensor& t, at::Tensor out);
 
 /// Waits for everything the current stream of a device was given. Does nothing for the host.
 void wait_for(at::Device device);

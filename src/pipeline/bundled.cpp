@@ -1,23 +1,10 @@
 // Finds models that are installed with the library, from where the library itself lies.
-#include <dlfcn.h>
-
-#include <filesystem>
-
 #include "pipeline/bundled.h"
 
+#include "base/own_folder.h"
+
 namespace ltxv {
-namespace {
 namespace fs = std::filesystem;
-
-fs::path own_folder() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&own_folder), &info) == 0 || info.dli_fname == nullptr) return ".";
-  std::error_code failed;
-  const auto path = fs::canonical(info.dli_fname, failed);
-  return failed ? fs::path(".") : path.parent_path();
-}
-
-}  // namespace
 
 std::string bundled_model_folder(const std::string& name) {
   // A name with a slash was meant as a path.

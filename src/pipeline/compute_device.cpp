@@ -15,7 +15,7 @@ ComputeDevice open_compute_device(const std::string& word) {
   if (missing.empty() && asked.index >= static_cast<int>(probe.devices.size())) {
     missing = text("there is no such device; the last one is cuda:", probe.devices.size() - 1);
   }
-  if (missing.empty()) missing = ops::open_cuda_services(probe.plugin);
+  if (missing.empty()) missing = ops::open_cuda_services();
   if (missing.empty()) {
     const CudaDevice& found = probe.devices[static_cast<size_t>(asked.index)];
     missing = ops::cuda_services()->use_device(asked.index);

@@ -2,14 +2,12 @@
 
 #include <dlfcn.h>
 
-#include <filesystem>
-
 #include "base/error.h"
+#include "base/own_folder.h"
+#include "cuda_plugin_file.h"
 
 namespace ltxv {
 namespace {
-
-constexpr const char* kPlugin = "libltxv_cuda.so";
 
 // The few functions of the driver's API that are asked, by their documented C signatures. Handles are plain ints there.
 struct Driver {
@@ -26,14 +24,6 @@ template <class Function>
 bool find(void* library, const char* name, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library, name));
   return function != nullptr;
-}
-
-std::string folder_of_this_library() {
-  Dl_info here{};
-  if (dladdr(reinterpret_cast<const void*>(&folder_of_this_library), &here) == 0 || here.dli_fname == nullptr) return ".";
-  std::error_code ignored;
-  const auto path = std::filesystem::weakly_canonical(here.dli_fname, ignored);
-  return path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
 std::vector<CudaDevice> devices_of(const Driver& driver, int count) {
@@ -58,12 +48,7 @@ std::vector<CudaDevice> devices_of(const Driver& driver, int count) {
 
 CudaProbe probe_cuda(const std::string& folder, const char* driver_library) {
   CudaProbe probe;
-  // Beside the library; in a build tree also from the folder of programs that hold it.
-  for (const char* place : {"", "../lib"}) {
-    std::error_code ignored;
-    const auto path = (std::filesystem::path(folder) / place / kPlugin).lexically_normal();
-    if (probe.plugin.empty() && std::filesystem::exists(path, ignored)) probe.plugin = path.string();
-  }
+  probe.plugin = ops::find_cuda_plugin(folder);
   // Never closed: the driver stays loaded for as long as it has been initialised.
   void* const library = dlopen(driver_library, RTLD_NOW | RTLD_LOCAL);
   Driver driver;
@@ -89,7 +74,7 @@ CudaProbe probe_cuda(const std::string& folder, const char* driver_library) {
     }
   }
   if (probe.plugin.empty()) {
-    probe.missing = text(kPlugin, " is not in ", folder,
+    probe.missing = text("libltxv_cuda.so is not in ", folder,
                          LTXV_CUDA_BUILT ? ", where this build put it" : ": this build was made without CUDA (LTXV_CUDA)");
   } else {
     probe.missing = trouble;
@@ -97,6 +82,6 @@ CudaProbe probe_cuda(const std::string& folder, const char* driver_library) {
   return probe;
 }
 
-CudaProbe probe_cuda() { return probe_cuda(folder_of_this_library(), "libcuda.so.1"); }
+CudaProbe probe_cuda() { return probe_cuda(own_folder().string(), "libcuda.so.1"); }
 
 }  // namespace ltxv

@@ -32,7 +32,6 @@ at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const D
                               },
                               .largest_volume = plan.decode_volume_elements};
   const auto frames = decoder->decode_raw(raw, options, run);
-  LTXV_REQUIRE(NumericError, at::isfinite(frames.sum()).item<bool>(), "the decoded frames hold NaN or Inf");
   run.report(Stage::decode, 1, 1);
   return frames;
 }

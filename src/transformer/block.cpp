@@ -1,5 +1,7 @@
 #include "transformer/block.h"
 
+#include <algorithm>
+
 #include "attention/attention.h"
 #include "qk_norm_rope/qk_norm_rope.h"
 
@@ -50,8 +52,7 @@ at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) con
   } else {
     q = attn1_.to_q(h), k = attn1_.to_k(h), v = attn1_.to_v(h);
   }
-  ops::qk_norm_rope_(q, attn1_.q_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
-  ops::qk_norm_rope_(k, attn1_.k_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
+  ops::qk_norm_rope_(q, attn1_.q_norm, k, attn1_.k_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
   auto out = ops::attention(q, k, v, config_.head_count);
   // Perturbation replaces what goes into the output projection, which is still applied.
   if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_values) out[in.perturbed_pass].copy_(v[in.perturbed_pass]);
@@ -62,7 +63,14 @@ at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) con
 at::Tensor Block::cross_attention(const at::Tensor& x, const BlockInputs& in) const {
   auto q = attn2_.to_q(x);
   ops::qk_norm_rope_(q, attn2_.q_norm, {}, {}, config_.qk_norm_eps);
-  // Prompts differ in length. Padding would get exactly zero weight (its bias of -10000 underflows), so it is left out instead.
+  // Padding would get exactly zero weight (its bias of -10000 underflows), so it is left out, and prompts may differ in length.
+  const at::Tensor& first = in.prompts[0]->k;
+  if (std::all_of(in.prompts.begin(), in.prompts.end(), [&](const auto* prompt) { return prompt->k.size(1) == first.size(1); })) {
+    if (in.prompts.size() == 1) return attn2_.to_out(ops::attention(q, first, in.prompts[0]->v, config_.head_count));
+    std::vector<at::Tensor> keys, values;
+    for (const PromptKeysValues* prompt : in.prompts) keys.push_back(prompt->k), values.push_back(prompt->v);
+    return attn2_.to_out(ops::attention(q, at::cat(keys), at::cat(values), config_.head_count));
+  }
   auto out = at::empty_like(q);
   for (int64_t pass = 0; pass < q.size(0); ++pass) {
     const PromptKeysValues& prompt = *in.prompts[pass];

@@ -1,5 +1,6 @@
 #include "vae/video_vae.h"
 
+#include <cmath>
 #include <optional>
 
 #include "base/transfer.h"
@@ -172,16 +173,23 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
     scale = rows.select(1, 1).contiguous();
   }
   run.check_cancelled();
-  if (plan.frame_counts.empty()) {
-    x = decoder_->conv_out.normed(x, shift, scale, {}, pass);
-    return to_host(vae::unpatchify(x, config_.patch_size).to(at::kFloat));
-  }
-
   const PixelShape pixels = pixel_shape({raw_latents.size(2), raw_latents.size(3), raw_latents.size(4)}, config_.compression);
-  at::Tensor frames = at::empty({x.size(0), config_.out_channels, pixels.frames, pixels.height, pixels.width}, at::kFloat);
+  at::Tensor frames = at::empty({x.size(0), config_.out_channels, pixels.frames, pixels.height, pixels.width}, at::kFloat), sum;
+  int64_t finished = 0;
+  // Volumes of the last layer in the order of pixels; they leave the device as they are and are widened on the host.
+  const auto finish = [&](const at::Tensor& patches) {
+    const at::Tensor part = vae::unpatchify(patches, config_.patch_size);
+    const at::Tensor part_sum = part.sum(at::kFloat);
+    sum = sum.defined() ? sum + part_sum : part_sum;
+    for (int64_t b = 0; b < part.size(0); ++b)
+      for (int64_t c = 0; c < part.size(1); ++c) to_host(part[b][c], frames[b][c].narrow(0, finished, part.size(2)));
+    finished += part.size(2);
+  };
+  if (plan.frame_counts.empty()) finish(decoder_->conv_out.normed(x, shift, scale, {}, pass));
+
   vae::TimeCarry carry;
   pass.carry = &carry;
-  int64_t taken = 0, finished = 0;
+  int64_t taken = 0;
   for (const int64_t count : plan.frame_counts) {
     carry.start_piece(/*is_first=*/taken == 0, /*is_last=*/taken + count == x.size(2));
     // A copy: blocks may overwrite what they are given, and x is needed dense.
@@ -189,11 +197,10 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
     piece.copy_(x.narrow(2, taken, count));
     taken += count;
     piece = run_blocks(std::move(piece), plan.from, blocks.size());
-    piece = vae::unpatchify(decoder_->conv_out.normed(piece, shift, scale, {}, pass), config_.patch_size);
-    frames.narrow(2, finished, piece.size(2)).copy_(piece);
-    finished += piece.size(2);
+    finish(decoder_->conv_out.normed(piece, shift, scale, {}, pass));
   }
-  LTXV_ASSERT(finished == pixels.frames, finished, " of ", pixels.frames, " frames were decoded in pieces");
+  LTXV_ASSERT(finished == pixels.frames, finished, " of ", pixels.frames, " frames were decoded");
+  LTXV_REQUIRE(NumericError, std::isfinite(sum.item<float>()), "the decoded frames hold NaN or Inf");
   return frames;
 }
 

@@ -60,7 +60,7 @@ class VideoVae {
 
   /// Pixels before clamping, in the host's memory. Mixing noise into the latents is the caller's business.
   /// Shapes: latents [B,C,Tl,Hl,Wl] -> [B,3,Tp,Hp,Wp] f32.
-  /// Errors: InvalidArgument (shape, timestep outside [0,1], no decoder loaded), Cancelled.
+  /// Errors: InvalidArgument (shape, timestep outside [0,1], no decoder loaded), NumericError (a pixel is NaN or Inf), Cancelled.
   at::Tensor decode(const at::Tensor& latents, const DecodeOptions& options, RunContext& run) const;
   at::Tensor decode_raw(const at::Tensor& raw_latents, const DecodeOptions& options, RunContext& run) const;
 

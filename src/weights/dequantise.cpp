@@ -248,6 +248,8 @@ bool is_narrow_type(StoredType type) {
   return type == StoredType::f8_e4m3 || type == StoredType::f8_e5m2 || is_block_type(type);
 }
 
+bool is_half_type(StoredType type) { return type == StoredType::bf16 || type == StoredType::f16; }
+
 void dequantise(StoredType type, const std::byte* from, int64_t count, float* to) {
   if (type == StoredType::f8_e4m3) return decode_e4m3(reinterpret_cast<Bytes>(from), count, to);
   if (type == StoredType::f8_e5m2) return decode_e5m2(reinterpret_cast<Bytes>(from), count, to);

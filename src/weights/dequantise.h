@@ -9,6 +9,8 @@ namespace ltxv {
 
 /// The block types and both kinds of fp8: types nobody computes in.
 bool is_narrow_type(StoredType type);
+/// bf16 or f16.
+bool is_half_type(StoredType type);
 
 /// `count` elements, a multiple of the type's block, from `from` (any alignment) to `to`.
 /// Also reads bf16 and f16. Errors: InternalError for any other type that is not narrow.

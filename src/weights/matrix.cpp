@@ -10,8 +10,8 @@ namespace ltxv {
 NarrowMatrix::NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales,
                            at::ScalarType dtype, Changes changes)
     : entry_(entry), source_(std::move(source)), scales_(std::move(scales)), dtype_(dtype), changes_(std::move(changes)) {
-  const bool two_bytes = entry.type == StoredType::bf16 || entry.type == StoredType::f16;
-  LTXV_ASSERT(entry.shape.size() == 2 && (is_narrow_type(entry.type) || (two_bytes && dtype == at::kFloat)) && (dtype == at::kFloat || dtype == at::kBFloat16),
+  const bool halved = is_half_type(entry.type) && dtype == at::kFloat, narrow = is_narrow_type(entry.type) && (dtype == at::kFloat || dtype == at::kBFloat16);
+  LTXV_ASSERT(entry.shape.size() == 2 && (halved || narrow),
               "a narrow matrix of ", stored_type_name(entry.type), " in ", entry.shape.size(), " axes");
 }
 

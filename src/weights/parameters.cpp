@@ -176,8 +176,8 @@ Matrix Parameters::take_matrix(const std::string& name, at::IntArrayRef shape, M
                "' is missing");
   // A widened copy would be twice the file, in memory that cannot be given back: 19 GB for T5-XXL.
   constexpr int64_t kLarge = 1 << 20;
-  const bool halved = (entry.type == StoredType::bf16 || entry.type == StoredType::f16) && dtype_ == at::kFloat && entry.mapped && !place_ &&
-                      reading_ == Reading::values && c10::multiply_integers(shape) >= kLarge;
+  const bool halved = is_half_type(entry.type) && dtype_ == at::kFloat && entry.mapped && !place_ && reading_ == Reading::values &&
+                      c10::multiply_integers(shape) >= kLarge;
   const bool can_stay_narrow = !place_ || (fp8 && !is_changed(name));
   if (halved || (is_narrow_type(entry.type) && can_stay_narrow && (dtype_ == at::kFloat || dtype_ == at::kBFloat16))) {
     LTXV_REQUIRE(NumericError, reading_ == Reading::names || !has_nan_or_inf(entry), claimed.where, " holds NaN or Inf");

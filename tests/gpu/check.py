@@ -2,7 +2,9 @@
 """Runs the steps of tests/gpu/check.sh and writes one record, gpu-check.json. Needs Python 3.8 and the standard library; reference cases
 also need torch and safetensors, generated checkpoints numpy.
 
-    check.py --pack FOLDER --out FOLDER [--budget 520] [--only list,correctness,...]
+    check.py --pack FOLDER --out FOLDER [--budget 520] [--jobs 8] [--only correctness,...]
+
+Steps that check run side by side, --jobs processes at a time; steps that measure run alone, afterwards.
 """
 import argparse
 import datetime
@@ -12,9 +14,12 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SKIPPED = 77
+LEFT_OUT = "left out by --only"
+SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
 class Check:
@@ -24,10 +29,13 @@ class Check:
         self.record = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                        "commit": (self.pack / "commit").read_text().split("\n")[0], "commit_note": " ".join((self.pack / "commit").read_text().split("\n")[1:]),
                        "arch": 0, "kernels": [], "steps": [], "checks": [], "benches": []}
-        self.all_kernels, self.good_kernels = [], {}
+        self.all_kernels, self.verdicts = [], {}
 
     def left(self):
         return self.options.budget - (time.monotonic() - self.start)
+
+    def wants(self, name):
+        return not self.options.only or name in self.options.only.split(",")
 
     def program(self, name):
         return str(self.pack / "bin" / name)
@@ -64,7 +72,7 @@ class Check:
         why = "" if status == 0 else f"exit {status}: " + text.strip().split("\n")[-1][:300]
         if read:
             try:
-                why = read(text) or why
+                why = "; ".join(filter(None, (why, read(text))))
             except (ValueError, KeyError) as problem:
                 why = why or f"its output cannot be read: {problem}"
         self.note(name, "passed" if status == 0 and not why else "failed", seconds, why)
@@ -98,49 +106,68 @@ class Check:
         return sorted({(k["op"], k["variant"]) for k in self.all_kernels if k["arch"] == self.record["arch"]})
 
     def correctness(self):
+        """One process a kernel: what a bad launch leaves behind must not touch the next."""
         if not self.kernels_here():
             self.note("correctness", "not run", 0, "no kernel has machine code for this device")
         for op, variant in self.kernels_here():
-            def read(text):
-                checks = [line for line in self.lines(text) if line["event"] == "check"]
-                self.record["checks"] += checks
-                bad = [c for c in checks if not c["good"]]
-                return f"{len(bad)} of {len(checks)} cases failed, first {bad[0]['case']}: {bad[0]['note']}" if bad else "" if checks else "no case ran"
-            name = f"correctness-{op}-{variant}"
-            self.good_kernels[op, variant] = self.step(name, [self.program("gpu_kernel_checks"), "check", op, variant], 90, read=read)
+            yield lambda op=op, variant=variant: self.correctness_of(op, variant)
+
+    def correctness_of(self, op, variant):
+        def read(text):
+            checks = [line for line in self.lines(text) if line["event"] == "check"]
+            self.record["checks"] += checks
+            bad = [c for c in checks if not c["good"]]
+            return f"{len(bad)} of {len(checks)} cases failed, first {bad[0]['case']}: {bad[0]['note']}" if bad else "" if checks else "no case ran"
+        name = f"correctness-{op}-{variant}"
+        self.judge("correctness", op, variant, self.step(name, [self.program("gpu_kernel_checks"), "check", op, variant], 120, read=read))
+
+    def judge(self, kind, op, variant, good):
+        self.verdicts[kind, op, variant] = good
 
     def sanitizer(self):
         tool = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
-        for kind in ("memcheck", "racecheck", "initcheck", "synccheck"):
-            if not tool:
+        if not tool:
+            for kind in SANITIZERS:
                 self.note(f"sanitizer-{kind}", "not run", 0, "compute-sanitizer is not on this machine: no kernel is recorded as checked")
-                self.good_kernels = dict.fromkeys(self.good_kernels, False)
-                continue
-            # Only the kernels of the plug-in where the tool can be told: LibTorch's own are not ours to judge, and slow.
-            _, usage = self.run("sanitizer-help", [tool, "--help"], 20)
-            ours = ["--kernel-regex", "kns=ltxv"] if "--kernel-regex" in usage and "kns" in usage else []
-            for op, variant in self.kernels_here():
-                name = f"sanitizer-{kind}-{op}-{variant}"
-                # The program itself, not the script in front of it that sets its libraries.
-                real = self.pack / "real/gpu_kernel_checks"
-                libraries = {"LD_LIBRARY_PATH": os.environ.get("LTXV_CHECK_LIBRARIES", os.environ.get("LD_LIBRARY_PATH", ""))}
-                words = [tool, "--tool", kind, "--error-exitcode", "9", *ours, real if real.exists() else self.program("gpu_kernel_checks"), "small", op, variant]
-                good = self.step(name, words, 60, libraries)
-                self.good_kernels[op, variant] = self.good_kernels.get((op, variant), False) and good
+            return
+        # Only the kernels of the plug-in where the tool can be told: LibTorch's own are not ours to judge, and slow.
+        _, usage = self.run("sanitizer-help", [tool, "--help"], 20)
+        ours = ["--kernel-regex", "kns=ltxv"] if "--kernel-regex" in usage and "kns" in usage else []
+        for kind in SANITIZERS:
+            yield lambda kind=kind: self.sanitizer_of(kind, [tool, "--tool", kind, "--error-exitcode", "9", *ours])
+
+    def sanitizer_of(self, kind, tool):
+        """All kernels in one process; only where that fails, a process a kernel tells which it was."""
+        # The program itself, not the script in front of it that sets its libraries.
+        real = self.pack / "real/gpu_kernel_checks"
+        words = [*tool, real if real.exists() else self.program("gpu_kernel_checks"), "small"]
+        libraries = {"LD_LIBRARY_PATH": os.environ.get("LTXV_CHECK_LIBRARIES", os.environ.get("LD_LIBRARY_PATH", ""))}
+        status, _ = self.run(f"sanitizer-{kind}", words, 150, libraries)
+        for op, variant in self.kernels_here():
+            name = f"sanitizer-{kind}-{op}-{variant}"
+            if status == 0:
+                self.note(name, "passed", 0, "in one process with the others")
+                self.judge(kind, op, variant, True)
+            else:
+                self.judge(kind, op, variant, self.step(name, [*words, op, variant], 60, libraries))
 
     def engine(self):
-        """The tiny model on the device against the CPU, in both number formats, with blocks resident; cancel-free, one process each."""
+        """The tiny model on the device against the CPU, in both number formats, with and without graphs."""
         model = self.pack / "tests/golden/tiny_model"
         words = [self.program("ltxv"), "generate", "A red circle moves slowly to the right.", "-m", model, "--width", "96", "--height", "64",
                  "--frames", "17", "--steps", "4", "--seed", "3", "--guidance", "3"]
-        made = {}
-        for name, more in (("cpu", ["--device", "cpu", "--dtype", "fp32"]), ("cuda-fp32", ["--device", "cuda", "--dtype", "fp32"]),
-                           ("cuda-bf16", ["--device", "cuda", "--dtype", "bf16"]), ("cuda-graphs", ["--device", "cuda", "--dtype", "fp32", "--cuda-graphs"]),
-                           ("cuda-again", ["--device", "cuda", "--dtype", "fp32"])):
-            latents = self.out / f"latents-{name}.safetensors"
-            if self.step(f"generate-{name}", [*words, *more, "-o", self.out / f"{name}.safetensors", "--save-latents", latents], 60):
-                made[name] = latents
-        self.compare_latents(made)
+
+        def run():
+            made = {}
+            for name, more in (("cpu", ["--device", "cpu", "--dtype", "fp32"]), ("cuda-fp32", ["--device", "cuda", "--dtype", "fp32"]),
+                               ("cuda-bf16", ["--device", "cuda", "--dtype", "bf16"]),
+                               ("cuda-graphs", ["--device", "cuda", "--dtype", "fp32", "--cuda-graphs"]),
+                               ("cuda-again", ["--device", "cuda", "--dtype", "fp32"])):
+                latents = self.out / f"latents-{name}.safetensors"
+                if self.step(f"generate-{name}", [*words, *more, "-o", self.out / f"{name}.safetensors", "--save-latents", latents], 60):
+                    made[name] = latents
+            self.compare_latents(made)
+        yield run
 
     def compare_latents(self, made):
         try:
@@ -166,9 +193,9 @@ class Check:
             self.note("oracle", "not run", 0, "no cases in this pack")
             return
         for dtype, tolerance in (("fp32", 5e-3), ("bf16", 0.5)):
-            self.step(f"oracle-{dtype}", [sys.executable, self.pack / "tests/oracle_check.py", "--ltxv", self.program("ltxv"), "--cases", self.pack / "cases",
-                                          "--device", "cuda", "--dtype", dtype, "--tolerance", tolerance, "--match", "pipelines" if dtype == "bf16" else ""],
-                      90)
+            words = [sys.executable, self.pack / "tests/oracle_check.py", "--ltxv", self.program("ltxv"), "--cases", self.pack / "cases", "--device", "cuda",
+                     "--dtype", dtype, "--tolerance", tolerance, "--jobs", "4", "--match", "pipelines" if dtype == "bf16" else ""]
+            yield lambda dtype=dtype, words=words: self.step(f"oracle-{dtype}", words, 150)
 
     def benches(self):
         def read(text):
@@ -177,14 +204,14 @@ class Check:
             self.record["checks"] += [line for line in found if line["event"] == "check"]
             return "" if found else "nothing was measured"
         for name in ("attention", "rows", "forward"):
-            self.step(f"bench-{name}", [self.program("gpu_kernel_checks"), "bench", name], 120, read=read)
-        status, text = self.run("bench-diffusers", [sys.executable, "-c", "import diffusers; print(diffusers.__version__)"], 60)
-        self.note("bench-diffusers", "not run", 0, "diffusers cannot be imported here: the eager ATen twin stands in" if status else
-                  f"diffusers {text.strip()} is here; examples/bench/compare.py measures it")
-        self.whole_models()
+            if self.wants(name):
+                self.step(f"bench-{name}", [self.program("gpu_kernel_checks"), "bench", name], 120, read=read)
+            else:
+                self.note(f"bench-{name}", "not run", 0, LEFT_OUT)
+        self.whole_models() if self.wants("models") else self.note("bench-model", "not run", 0, LEFT_OUT)
 
     def whole_models(self):
-        """Steps, decodes and runs of a full-size random checkpoint through the public API."""
+        """Steps, decodes and runs of a full-size random checkpoint through the public API, and diffusers on the same files where it is here."""
         if not Path(self.program("ltxv-bench")).exists():
             self.note("bench-model", "not run", 0, "no ltxv-bench in this pack")
             return
@@ -192,32 +219,65 @@ class Check:
         if shutil.disk_usage(folder).free < 12 << 30:
             self.note("bench-model", "not run", 0, "less than 12 GB free for a checkpoint")
             return
-        model = folder / "bench-2b.safetensors"
-        if not self.step("bench-model", [sys.executable, self.pack / "tests/full_size/make_checkpoint.py", "2b-0.9.8", model], 90):
+        status, text = self.run("diffusers", [sys.executable, "-c", "import diffusers; print(diffusers.__version__)"], 60)
+        self.record["diffusers"] = text.strip().split("\n")[-1] if status == 0 else None
+        model = folder / ("bench-2b" if self.record["diffusers"] else "bench-2b.safetensors")
+        make = ([self.pack / "examples/bench/make_random_model.py", model, "--device", "cuda"] if self.record["diffusers"] else
+                [self.pack / "tests/full_size/make_checkpoint.py", "2b-0.9.8", model])
+        if not self.step("bench-model", [sys.executable, *make], 90):
             return
         embeds = self.prompt_file(folder)
         base = ["--model", model, "--dtype", "bf16", "--device", "cuda"]
         headline = ["--width", "768", "--height", "512", "--frames", "121"]
-        jobs = {"decode-headline": ["decode", *base, "--shape", "16,16,24", "--runs", "6"],
-                "decode-long": ["decode", *base, "--shape", "121,16,24", "--runs", "2"]}
+        prompt = ["--prompt-embeds", embeds, "--negative-prompt-embeds", embeds, "--stg-scale", "0"]
+        jobs = {"decode-headline": ["decode", *base, "--shape", "16,16,24", "--runs", "6"]}
         if embeds:
-            text = ["--prompt-embeds", embeds, "--negative-prompt-embeds", embeds]
-            jobs.update({"step-headline": ["step", *base, *text, *headline, "--steps", "8", "--guidance", "1", "--runs", "2"],
-                         "step-headline-cfg": ["step", *base, *text, *headline, "--steps", "8", "--guidance", "3", "--runs", "2"],
-                         "step-preview-graphs": ["step", *base, *text, "--width", "512", "--height", "320", "--frames", "25", "--steps", "30",
-                                                 "--guidance", "1", "--runs", "2", "--cuda-graphs", "1"],
-                         "generate-8-steps": ["generate", *base, *text, *headline, "--steps", "8", "--guidance", "1", "--runs", "4"],
-                         "generate-20-steps-cfg": ["generate", *base, *text, *headline, "--steps", "20", "--guidance", "3", "--runs", "3"]})
+            jobs.update({"generate-8-steps": ["generate", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "4"],
+                         "generate-20-steps-cfg": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs", "3"],
+                         "generate-20-steps-cfg-graphs": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs", "3",
+                                                          "--cuda-graphs", "1"],
+                         "step-headline": ["step", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "2"],
+                         "step-preview-graphs": ["step", *base, *prompt, "--width", "512", "--height", "320", "--frames", "25", "--steps", "30",
+                                                 "--guidance", "1", "--runs", "2", "--cuda-graphs", "1"]})
+        jobs["decode-long"] = ["decode", *base, "--shape", "121,16,24", "--runs", "2"]
+        if embeds and self.record["diffusers"]:
+            self.diffusers(model, embeds, base)
         for name, words in jobs.items():
-            def read(text):
-                found = next(self.lines(text), None) if "{" in text else None
-                if found is None:
-                    return text.strip().split("\n")[-1][:300]
-                keep = ("open_seconds", "first_step_seconds", "step_seconds", "first_seconds", "warm_seconds", "first_run_seconds", "stage_seconds",
-                        "peak_memory_mib", "latents")
-                self.record["benches"].append({"event": "bench", "bench": f"ltxv-bench {name}", **{k: found[k] for k in keep if k in found}})
-            self.step(f"bench-{name}", [self.program("ltxv-bench"), *words], 60, read=read)
-        model.unlink()
+            self.step(f"bench-{name}", [self.program("ltxv-bench"), *words], 60, read=self.reader_of(name))
+        shutil.rmtree(model) if model.is_dir() else model.unlink()
+
+    def reader_of(self, name):
+        def read(text):
+            found = next(self.lines(text), None)
+            if found is None:
+                return text.strip().split("\n")[-1][:300]
+            keep = ("open_seconds", "first_step_seconds", "step_seconds", "first_seconds", "warm_seconds", "first_run_seconds", "stage_seconds",
+                    "peak_memory_mib", "latents")
+            self.record["benches"].append({"event": "bench", "bench": f"ltxv-bench {name}", **{k: found[k] for k in keep if k in found}})
+        return read
+
+    def diffusers(self, model, embeds, base):
+        """diffusers' own times, and whether both sides agree on a short sampling and a short decode of the same weights in bf16."""
+        def read(text):
+            found = [line for line in self.lines(text) if line["event"] == "bench"]
+            self.record["benches"] += found
+            return "" if found else "nothing was measured"
+        words = [sys.executable, self.pack / "tests/gpu/diffusers_bench.py", model, "--embeds", embeds, "--save", self.out]
+        self.step("bench-diffusers", [*words, *(["--compile"] if self.left() > 240 else [])], 150, read=read)
+        ours = {"sampling": ["step", *base, "--prompt-embeds", embeds, "--width", "512", "--height", "512", "--frames", "57", "--sigmas",
+                             "1,0.75,0.5,0.25", "--guidance", "1", "--stg-scale", "0", "--seed", "7", "--runs", "1", "--save-latents", self.out / "ltxv_sampling.safetensors"],
+                "frames": ["decode", *base, "--input", self.out / "short_latents.safetensors", "--runs", "1", "--output",
+                           self.out / "ltxv_frames.safetensors"]}
+        for what, words in ours.items():
+            if (self.out / f"diffusers_{what}.safetensors").exists() and self.step(f"same-{what}", [self.program("ltxv-bench"), *words], 60):
+                self.agree(what, "latents" if what == "sampling" else "frames", 0.1)
+
+    def agree(self, what, tensor, bound):
+        from safetensors.torch import load_file
+        theirs, ours = (load_file(str(self.out / f"{side}_{what}.safetensors"))[tensor].double() for side in ("diffusers", "ltxv"))
+        error = ((ours - theirs).norm() / theirs.norm()).item() if ours.shape == theirs.shape else float("inf")
+        self.record["checks"].append(dict(event="check", op=what, variant="diffusers", case="2b_bf16", good=error <= bound, error=error, tolerance=bound))
+        self.note(f"agree-{what}", "passed" if error <= bound else "failed", 0, f"relative difference {error:.2e}, allowed {bound:g}")
 
     def prompt_file(self, folder):
         try:
@@ -233,21 +293,23 @@ class Check:
     # ------------------------------------------------------------------------------------------------ all
 
     def all(self):
-        steps = [("list", self.list), ("correctness", self.correctness), ("engine", self.engine), ("sanitizer", self.sanitizer),
-                 ("oracle", self.oracle), ("benches", self.benches)]
-        for name, step in steps:
-            if self.options.only and name != "list" and name not in self.options.only.split(","):
-                self.note(name, "not run", 0, "left out by --only")
-                continue
-            step()
-            if name == "list" and not self.record["arch"]:
-                self.write()
-                return SKIPPED if self.record["steps"][-1]["state"] == "not run" else 1
-        if self.options.only and "sanitizer" not in self.options.only.split(","):
-            self.good_kernels = {}
-        # What the dispatcher may choose from now on: code that passed everything it was put through.
+        if not self.list():
+            self.write()
+            return SKIPPED if self.record["steps"][-1]["state"] == "not run" else 1
+        jobs = []
+        for name in ("correctness", "sanitizer", "engine", "oracle"):
+            if self.wants(name):
+                jobs += getattr(self, name)()
+            else:
+                self.note(name, "not run", 0, LEFT_OUT)
+        with ThreadPoolExecutor(self.options.jobs) as pool:
+            for job in [pool.submit(job) for job in jobs]:
+                job.result()
+        self.benches()
+        # What the dispatcher may choose from now on: code that passed everything there is to pass.
         hashes = {(k["op"], k["variant"]): k["hash"] for k in self.all_kernels if k["arch"] == self.record["arch"]}
-        self.record["kernels"] = [dict(op=op, variant=variant, hash=hashes[op, variant]) for (op, variant), good in sorted(self.good_kernels.items()) if good]
+        good = [pair for pair in self.kernels_here() if all(self.verdicts.get((kind, *pair)) for kind in ("correctness", *SANITIZERS))]
+        self.record["kernels"] = [dict(op=op, variant=variant, hash=hashes[op, variant]) for op, variant in good]
         # All code that was there, passed or not.
         self.record["code"] = [{k: kernel[k] for k in ("op", "variant", "arch", "hash")} for kernel in self.all_kernels]
         self.write()
@@ -265,6 +327,7 @@ if __name__ == "__main__":
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", type=float, default=520, help="seconds for everything")
+    parser.add_argument("--jobs", type=int, default=8, help="checks at a time")
     parser.add_argument("--scratch", default="", help="folder for a 6.3 GB checkpoint (default: the output folder)")
-    parser.add_argument("--only", default="", help="comma list: correctness, engine, sanitizer, oracle, benches")
+    parser.add_argument("--only", default="", help="comma list: correctness, sanitizer, engine, oracle; attention, rows, forward, models")
     sys.exit(Check(parser.parse_args()).all())

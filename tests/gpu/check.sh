@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every check that needs a GPU, in under nine minutes, on a machine with Python, LibTorch 2.11 and CUDA 13 and without a network.
 #
-#   check.sh [OUT]          OUT: where the record goes (default: $OUT, else the working folder)
+#   check.sh [OUT [OPTION...]]   OUT: where the record goes (default: $OUT, else the working folder); options are those of check.py
 #
 # Run it from the folder that tests/gpu/pack.sh wrote. The record, gpu-check.json, belongs under docs/gpu/ once it has been read; what a
 # step printed lies beside it. A step that fails does not stop the others; one that cannot run says so in the record.
@@ -10,6 +10,7 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 out=${1:-${OUT:-.}}
+[ $# -eq 0 ] || shift
 mkdir -p "$out"
 out=$(CDPATH='' cd -- "$out" && pwd)
 work=$(mktemp -d)
@@ -33,5 +34,5 @@ for program in "$work"/real/*; do
   chmod +x "$wrapper"
 done
 status=0
-LTXV_CHECK_LIBRARIES=$libraries "$python" "$work/tests/gpu/check.py" --pack "$work" --out "$out" || status=$?
+LTXV_CHECK_LIBRARIES=$libraries "$python" "$work/tests/gpu/check.py" --pack "$work" --out "$out" "$@" || status=$?
 exit "$status"

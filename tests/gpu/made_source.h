@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/error.h"
 #include "transformer/transformer_config.h"
 #include "weights/tensor_source.h"
 
@@ -11,7 +12,9 @@ namespace ltxv::gpu_check {
 
 class MadeTransformer : public TensorSource {
  public:
-  explicit MadeTransformer(const TransformerConfig& c) : numbers_(at::randn({4 * c.width() * c.width()}, at::kFloat).mul_(0.02).to(at::kBFloat16)) {
+  // The largest tensor is that of adaln_single.linear.
+  explicit MadeTransformer(const TransformerConfig& c)
+      : numbers_(at::randn({c.width() * std::max(6 * c.width(), c.caption_channels)}, at::kFloat).mul_(0.02).to(at::kBFloat16)) {
     const int64_t d = c.width();
     layer("patchify_proj", c.in_channels, d);
     layer("adaln_single.emb.timestep_embedder.linear_1", 256, d);
@@ -45,6 +48,7 @@ class MadeTransformer : public TensorSource {
   void add(const std::string& name, std::vector<int64_t> shape) {
     int64_t elements = 1;
     for (const int64_t size : shape) elements *= size;
+    LTXV_ASSERT(elements <= numbers_.numel(), name, " has ", elements, " elements");
     entries_.push_back({.name = name, .type = StoredType::bf16, .shape = std::move(shape),
                         .data = static_cast<const std::byte*>(numbers_.const_data_ptr()), .byte_count = static_cast<uint64_t>(2 * elements),
                         .file = path_});

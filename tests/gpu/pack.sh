@@ -1,13 +1,13 @@
 #!/bin/sh
 # Collects what tests/gpu/check.sh needs on a machine that has LibTorch 2.11 with CUDA 13 and nothing else: programs, the library and its
-# plug-in, FFmpeg, sentencepiece and what they need, golden files and reference cases.
+# plug-in, sentencepiece, golden files and reference cases.
 #
 #   tests/gpu/pack.sh BUILD OUT [CASES [VERSIONS]]
 #
 # BUILD   a build with CUDA kernels, tests and the benchmark program (cmake --preset bench)
 # OUT     a folder, made new: check.sh and one archive
 # CASES   reference cases as tests/oracle_check.py takes them; VERSIONS a comma list of its folders (default v095)
-# Exit codes: 0 done, 1 something is missing or the archive is larger than 60 MiB.
+# Exit codes: 0 done, 1 something is missing or the archive is larger than 26 MiB.
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: pack.sh BUILD OUT [CASES [VERSIONS]]" >&2; exit 1; }
@@ -16,7 +16,7 @@ build=$(CDPATH='' cd -- "$1" && pwd)
 out=$2
 cases=${3:-}
 versions=${4:-v095}
-limit=$((60 * 1024 * 1024))
+limit=$((26 * 1024 * 1024))
 fail() { echo "pack: $*" >&2; exit 1; }
 
 stage=$(mktemp -d)
@@ -31,26 +31,36 @@ cp "$build/lib/libltxv.so.0" "$stage/lib/" || fail "$build/lib/libltxv.so.0 is m
 cp "$build/lib/libltxv_cuda.so" "$stage/lib/" || fail "$build/lib/libltxv_cuda.so is missing"
 strip --strip-unneeded "$stage"/bin/* "$stage"/lib/*
 
-# Everything the programs load but the C and C++ libraries, LibTorch and CUDA, which the machine has.
-own='/(libc|libm|libdl|librt|libpthread|libresolv|libstdc\+\+|libgcc_s|libgomp)\.so|/ld-linux'
-torch='/(libltxv|libtorch|libc10|libcuda|libcudart|libcublas|libcudnn|libcufft|libcurand|libcusparse|libcusolver|libcupti|libcufile|libnv|libnccl)[^/]*\.so'
-ldd "$build/lib/libltxv.so.0" "$build/bin/gpu_kernel_checks" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
-  grep -vE "$own|$torch" |
-  while read -r library; do cp -L "$library" "$stage/system/"; done
-strip --strip-unneeded "$stage"/system/* 2>/dev/null || true
-# 30 MB of tables for texts that nothing here converts, wanted by name alone: an empty library of that name.
-for library in "$stage"/system/libicudata.so.*; do
-  [ -e "$library" ] || continue
-  name=$(basename "$library")
-  symbol=$(nm -D --defined-only "$library" | awk '/icudt/ { print $3; exit }')
-  printf 'const char %s[64] = {0};\n' "${symbol:-icudt_dat}" | ${CC:-cc} -shared -fPIC -x c - -Wl,-soname,"$name" -o "$library" ||
-    fail "no C compiler for the empty $name"
+# What the library loads but the C and C++ libraries, LibTorch and CUDA, which the machine has, and FFmpeg: with its codecs it is 130 MB,
+# and nothing here reads or writes a video. Libraries of its names and symbols stand in, whose functions do nothing.
+needed=$(readelf -d "$build/lib/libltxv.so.0" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+others='^(libc|libm|libdl|librt|libpthread|libresolv|libstdc\+\+|libgcc_s|libgomp|libtorch|libc10|libcu|libnv|ld-linux)'
+for library in $needed; do
+  case $library in
+    libav*|libsw*)
+      node=$(echo "${library%.so.*}" | tr a-z A-Z)_${library##*.so.}
+      printf '%s { global: *; };\n' "$node" >"$stage/stand_in.map"
+      echo 'static const char absent[4096] = "none";' >"$stage/stand_in.c"
+      nm -D --undefined-only "$build/lib/libltxv.so.0" | sed -n "s/^ *U \(.*\)@$node\$/const void *\1(void) { return absent; }/p" >>"$stage/stand_in.c"
+      ${CC:-cc} -shared -fPIC -Wl,-soname,"$library" -Wl,--version-script,"$stage/stand_in.map" -o "$stage/system/$library" "$stage/stand_in.c" ||
+        fail "no stand-in for $library" ;;
+    *)
+      echo "$library" | grep -qE "$others" && continue
+      path=$(ldd "$build/lib/libltxv.so.0" | awk -v name="$library" '$1 == name { print $3 }')
+      { echo "$path"; ldd "$path" | awk '$2 == "=>" { print $3 }'; } | while read -r file; do
+        basename "$file" | grep -qE "$others" || cp -L "$file" "$stage/system/"
+      done ;;
+  esac
 done
+rm -f "$stage"/stand_in.*
+strip --strip-unneeded "$stage"/system/*
 
 cp -r "$top/tests/golden" "$stage/tests/golden"
 cp "$top/tests/oracle_check.py" "$stage/tests/"
 mkdir -p "$stage/tests/full_size" "$stage/src/pipeline" "$stage/tests/gpu"
 cp "$top/tests/full_size/make_checkpoint.py" "$stage/tests/full_size/"
+mkdir -p "$stage/examples/bench"
+cp "$top/examples/bench/make_random_model.py" "$top/examples/bench/baseline.py" "$stage/examples/bench/"
 cp -r "$top/src/pipeline/specs" "$stage/src/pipeline/specs"
 cp "$top"/tests/gpu/*.py "$stage/tests/gpu/"
 if [ -n "$cases" ]; then
@@ -71,4 +81,4 @@ cp "$top/tests/gpu/check.sh" "$out/"
 tar -C "$stage" -c . | xz -9e -T0 >"$out/pack.tar.xz"
 size=$(wc -c <"$out/pack.tar.xz")
 echo "pack: $out/pack.tar.xz, $((size / 1024)) KiB"
-[ "$size" -le "$limit" ] || fail "the archive is larger than 60 MiB; name fewer VERSIONS"
+[ "$size" -le "$limit" ] || fail "the archive is larger than 26 MiB; name fewer VERSIONS"
