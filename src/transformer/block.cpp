@@ -64,16 +64,18 @@ at::Tensor Block::cross_attention(const at::Tensor& x, const BlockInputs& in) co
   auto q = attn2_.to_q(x);
   ops::qk_norm_rope_(q, attn2_.q_norm, {}, {}, config_.qk_norm_eps);
   // Padding would get exactly zero weight (its bias of -10000 underflows), so it is left out, and prompts may differ in length.
-  const at::Tensor& first = in.prompts[0]->k;
-  if (std::all_of(in.prompts.begin(), in.prompts.end(), [&](const auto* prompt) { return prompt->k.size(1) == first.size(1); })) {
-    if (in.prompts.size() == 1) return attn2_.to_out(ops::attention(q, first, in.prompts[0]->v, config_.head_count));
+  const auto& prompts = in.prompts;
+  if (prompts.size() == 1) return attn2_.to_out(ops::attention(q, prompts[0]->k, prompts[0]->v, config_.head_count));
+  // On a device one launch for all, where it can be.
+  const auto same_length = [&](const PromptKeysValues* prompt) { return prompt->k.size(1) == prompts[0]->k.size(1); };
+  if (q.is_cuda() && std::all_of(prompts.begin(), prompts.end(), same_length)) {
     std::vector<at::Tensor> keys, values;
-    for (const PromptKeysValues* prompt : in.prompts) keys.push_back(prompt->k), values.push_back(prompt->v);
+    for (const PromptKeysValues* prompt : prompts) keys.push_back(prompt->k), values.push_back(prompt->v);
     return attn2_.to_out(ops::attention(q, at::cat(keys), at::cat(values), config_.head_count));
   }
   auto out = at::empty_like(q);
   for (int64_t pass = 0; pass < q.size(0); ++pass) {
-    const PromptKeysValues& prompt = *in.prompts[pass];
+    const PromptKeysValues& prompt = *prompts[pass];
     out[pass].copy_(ops::attention(q.narrow(0, pass, 1), prompt.k, prompt.v, config_.head_count)[0]);
   }
   return attn2_.to_out(out);
