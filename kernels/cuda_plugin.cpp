@@ -49,16 +49,16 @@ bool is_verified(const gpu::CudaKernelTable& table, std::string_view op, std::st
   return false;
 }
 
-bool cuda_variant_allowed(std::string_view op, std::string_view variant, const at::Tensor& x) {
+bool cuda_variant_allowed(std::string_view op, std::string_view variant, at::Device device) {
   const auto* table = cuda_plugin().table;
   if (table == nullptr) return false;
-  return pinned_variant(op) == variant || is_verified(*table, op, variant, cuda_arch(x));
+  return pinned_variant(op) == variant || is_verified(*table, op, variant, cuda_arch(device));
 }
 
-int32_t cuda_arch(const at::Tensor& x) {
+int32_t cuda_arch(at::Device device) {
   if (cuda_plugin().table == nullptr) return 0;
   static const std::vector<int32_t> archs = capabilities();
-  const auto index = static_cast<size_t>(x.device().index());
+  const auto index = static_cast<size_t>(device.index());
   return index < archs.size() ? archs[index] : 0;
 }
 

@@ -17,16 +17,15 @@ struct CudaPlugin {
 /// Opens libltxv_cuda.so beside this library, once a process. Never throws for a missing plug-in.
 const CudaPlugin& cuda_plugin();
 
-/// Whether the first preference may be this kernel on the tensor's device: the plug-in holds its machine code for that architecture,
+/// Whether the first preference may be this kernel on a CUDA device: the plug-in holds its machine code for that architecture,
 /// and docs/gpu/ has a record of exactly that code; or LTXV_KERNELS pins it, which needs no record.
-/// Shapes: x any, on a CUDA device.
-bool cuda_variant_allowed(std::string_view op, std::string_view variant, const at::Tensor& x);
+bool cuda_variant_allowed(std::string_view op, std::string_view variant, at::Device device);
 
 /// Whether the table holds machine code of the kernel for that architecture (major * 10 + minor) which has a record.
 bool is_verified(const gpu::CudaKernelTable& table, std::string_view op, std::string_view variant, int32_t arch);
 
-/// The compute capability of the tensor's device, major * 10 + minor; 0 where it is unknown.   Shapes: x any, on a CUDA device.
-int32_t cuda_arch(const at::Tensor& x);
+/// The compute capability of a CUDA device, major * 10 + minor; 0 where it is unknown.
+int32_t cuda_arch(at::Device device);
 
 /// f32 or bf16 on a CUDA device: what the kernels compute in.
 bool is_cuda_float(const at::Tensor& x);

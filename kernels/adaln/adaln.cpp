@@ -41,7 +41,7 @@ gpu::NormModulateLaunch cuda_rows(const at::Tensor& x, const at::Tensor& table, 
           .width = static_cast<int32_t>(x.size(2))};
 }
 bool cuda_norm_modulate_allowed(std::string_view op, const at::Tensor& x) {
-  return cuda_variant_allowed(op, "cuda", x) && cuda_plugin().table->norm_modulate;
+  return cuda_variant_allowed(op, "cuda", x.device()) && cuda_plugin().table->norm_modulate;
 }
 
 struct ModulateArgs {

@@ -47,7 +47,7 @@ bool fits_cuda(const Args& a, std::string_view variant, Launcher launcher) {
   if (a.q.size(1) > INT32_MAX || a.k.size(1) > INT32_MAX) return false;
   for (const auto* x : {&a.q, &a.k, &a.v})
     if (x->device() != a.q.device() || x->stride(2) != 1 || x->stride(1) % 8 || x->stride(0) % 8 || !is_aligned(*x)) return false;
-  return cuda_variant_allowed("attention", variant, a.q) && cuda_plugin().table->*launcher;
+  return cuda_variant_allowed("attention", variant, a.q.device()) && cuda_plugin().table->*launcher;
 }
 
 at::Tensor run_cuda(const Args& a, Launcher launcher) {
@@ -67,7 +67,7 @@ at::Tensor run_cuda(const Args& a, Launcher launcher) {
 }
 
 constexpr Launcher kMma = &gpu::CudaKernelTable::attention_mma, kWgmma = &gpu::CudaKernelTable::attention_wgmma;
-bool fits_wgmma(const Args& a) { return fits_cuda(a, "cuda_wgmma", kWgmma) && cuda_arch(a.q) == 90; }
+bool fits_wgmma(const Args& a) { return fits_cuda(a, "cuda_wgmma", kWgmma) && cuda_arch(a.q.device()) == 90; }
 at::Tensor wgmma(const Args& a) { return run_cuda(a, kWgmma); }
 bool fits_mma(const Args& a) { return fits_cuda(a, "cuda_mma", kMma); }
 at::Tensor mma(const Args& a) { return run_cuda(a, kMma); }

@@ -32,7 +32,7 @@ bool fits_cuda(const GuidedStepArgs& a) {
   if (!is_cuda_float(a.positive) || !a.tokens.is_contiguous() || a.tokens.size(0) != 1 || a.tokens.numel() == 0) return false;
   for (const at::Tensor* x : std::initializer_list<const at::Tensor*>{&a.tokens, &a.positive, &a.negative, &a.perturbed, &a.token_step})
     if (x->defined() && (x->device() != a.positive.device() || !x->is_contiguous())) return false;
-  return cuda_variant_allowed("guided_step", "cuda", a.positive) && cuda_plugin().table->guided_step;
+  return cuda_variant_allowed("guided_step", "cuda", a.positive.device()) && cuda_plugin().table->guided_step;
 }
 
 bool cuda(const GuidedStepArgs& a) {

@@ -47,7 +47,7 @@ bool norm_fits_cuda(const NormArgs& a) {
   if (!is_cuda_float(a.x) || n[1] % 8 || n[1] > 2048 || n[0] * n[2] > 65535 || !is_channels_last(a.x) || !is_aligned(a.x)) return false;
   for (const auto* table : {&a.shift, &a.scale})
     if (table->defined() && (table->device() != a.x.device() || !is_aligned(*table))) return false;
-  return cuda_variant_allowed("vae_norm", "cuda", a.x) && cuda_plugin().table->vae_norm;
+  return cuda_variant_allowed("vae_norm", "cuda", a.x.device()) && cuda_plugin().table->vae_norm;
 }
 at::Tensor norm_cuda(const NormArgs& a) {
   const auto n = a.x.sizes();
@@ -108,7 +108,7 @@ bool unfold_fits_cuda(const UnfoldArgs& a) {
                                a.residual.size(1) / positions % 8 || !is_channels_last(a.residual) || !is_aligned(a.residual))) {
     return false;
   }
-  return cuda_variant_allowed("depth_to_space", "cuda", a.y) && cuda_plugin().table->depth_to_space;
+  return cuda_variant_allowed("depth_to_space", "cuda", a.y.device()) && cuda_plugin().table->depth_to_space;
 }
 at::Tensor unfold_cuda(const UnfoldArgs& a) {
   const auto n = a.y.sizes();

@@ -9,7 +9,8 @@ namespace {
 
 // Everything that a recording fixes: sizes, and which blocks are perturbed how.
 std::vector<int64_t> key_of(const StepInputs& in) {
-  std::vector<int64_t> key = {in.tokens.size(1), in.levels.values.size(0), in.levels.rows.index.defined() ? 1 : 0, in.levels.token_count};
+  std::vector<int64_t> key = {in.tokens.size(1), in.levels.values.size(0), in.levels.rows.index.defined() ? 1 : 0, in.levels.token_count,
+                              in.rope.cos.size(0), in.rope.cos.size(1)};
   for (const PromptContext* prompt : in.prompts) key.push_back(prompt->blocks.empty() ? 0 : prompt->blocks.front().k.size(1));
   if (in.perturbation) {
     key.push_back(-1 - static_cast<int64_t>(in.perturbation->mode));
@@ -58,6 +59,7 @@ void PredictionGraphs::fill(Entry& e, const StepInputs& in, int64_t run) {
   if (e.filled_for_run == run) return;
   e.rope.cos.copy_(in.rope.cos);
   e.rope.sin.copy_(in.rope.sin);
+  if (e.rope.rows.defined()) e.rope.rows.copy_(in.rope.rows);
   for (size_t p = 0; p < e.prompts.size(); ++p)
     for (size_t b = 0; b < e.prompts[p].blocks.size(); ++b) {
       e.prompts[p].blocks[b].k.copy_(in.prompts[p]->blocks[b].k);
@@ -71,7 +73,7 @@ void PredictionGraphs::record(Entry& e, const Transformer& transformer, const St
   e.levels = in.levels;
   e.levels.values = in.levels.values.clone();
   if (in.levels.rows.index.defined()) e.levels.rows.index = in.levels.rows.index.clone();
-  e.rope = {in.rope.cos.clone(), in.rope.sin.clone()};
+  e.rope = {in.rope.cos.clone(), in.rope.sin.clone(), in.rope.rows.defined() ? in.rope.rows.clone() : at::Tensor()};
   e.prompts.clear();
   for (const PromptContext* prompt : in.prompts) e.prompts.push_back(copy_of(*prompt));
   StepInputs fixed{.tokens = e.tokens, .levels = e.levels, .rope = e.rope, .prompts = {}, .perturbation = in.perturbation};

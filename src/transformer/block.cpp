@@ -40,7 +40,7 @@ void Block::pack() {
 
 PromptKeysValues Block::prompt_keys_values(const at::Tensor& text) const {
   PromptKeysValues kv{attn2_.to_k(text), attn2_.to_v(text)};
-  ops::qk_norm_rope_(kv.k, attn2_.k_norm, {}, {}, config_.qk_norm_eps);
+  ops::qk_norm_rope_(kv.k, attn2_.k_norm, {}, config_.qk_norm_eps);
   return kv;
 }
 
@@ -52,7 +52,7 @@ at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) con
   } else {
     q = attn1_.to_q(h), k = attn1_.to_k(h), v = attn1_.to_v(h);
   }
-  ops::qk_norm_rope_(q, attn1_.q_norm, k, attn1_.k_norm, in.rope.cos, in.rope.sin, config_.qk_norm_eps);
+  ops::qk_norm_rope_(q, attn1_.q_norm, k, attn1_.k_norm, in.rope, config_.qk_norm_eps);
   auto out = ops::attention(q, k, v, config_.head_count);
   // Perturbation replaces what goes into the output projection, which is still applied.
   if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_values) out[in.perturbed_pass].copy_(v[in.perturbed_pass]);
@@ -62,7 +62,7 @@ at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) con
 
 at::Tensor Block::cross_attention(const at::Tensor& x, const BlockInputs& in) const {
   auto q = attn2_.to_q(x);
-  ops::qk_norm_rope_(q, attn2_.q_norm, {}, {}, config_.qk_norm_eps);
+  ops::qk_norm_rope_(q, attn2_.q_norm, {}, config_.qk_norm_eps);
   // Padding would get exactly zero weight (its bias of -10000 underflows), so it is left out, and prompts may differ in length.
   const auto& prompts = in.prompts;
   if (prompts.size() == 1) return attn2_.to_out(ops::attention(q, prompts[0]->k, prompts[0]->v, config_.head_count));

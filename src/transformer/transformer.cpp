@@ -67,8 +67,8 @@ NoiseLevels Transformer::noise_levels(const at::Tensor& sigmas) const {
 }
 
 RopeTable Transformer::rope_table(const at::Tensor& positions) const {
-  const auto table = make_rope_table(positions, config_);
-  return {to_device(table.cos, device()), to_device(table.sin, device())};
+  const auto table = ops::reads_separable_tables(device()) ? make_separable_rope_table(positions, config_) : make_rope_table(positions, config_);
+  return {to_device(table.cos, device()), to_device(table.sin, device()), to_device(table.rows, device())};
 }
 
 at::Tensor Transformer::forward(const StepInputs& in, const RunContext& run) const {

@@ -46,7 +46,7 @@ class Transformer {
   /// sigmas f32 [1], or [N] when tokens have noise levels of their own, in the host's memory: finding the distinct ones on a device
   /// would mean to wait for it.   Errors: InvalidArgument (shape).
   NoiseLevels noise_levels(const at::Tensor& sigmas) const;
-  /// make_rope_table on the host, so that angles are the same on every device, moved to the model's.
+  /// Tables made on the host, so that angles are the same on every device, moved to the model's: separable where its kernels read those.
   RopeTable rope_table(const at::Tensor& positions) const;
 
   /// Velocity f32 [P,N,C], one row a pass, on the model's device; the host does not wait for it. Looks for cancellation between blocks.

@@ -133,7 +133,7 @@ bool row_benches(const CudaKernelTable& table) {
   bool good = compare("copy_512MiB", {{"copy", [&] { to.copy_(big); }}}, 0, 2.0 * static_cast<double>(big.numel()));
   for (const char* op : {"qk_norm_rope", "gated_norm_modulate", "rms_norm_modulate", "vae_norm", "depth_to_space", "guided_step"}) {
     const auto cases = cases_of(table, op, "cuda", Sizes::usual);
-    for (const char* size : {"bf16_2x6144x2048_turned", "bf16_2x6144x2048", "bf16_1x128x9x128x192_modulated", "bf16_256_222_residual1_24", "bf16_6144_guidance2_star"}) {
+    for (const char* size : {"bf16_2x6144x2048_turned", "bf16_2x6144x2048_separable", "bf16_2x6144x2048", "bf16_1x128x9x128x192_modulated", "bf16_256_222_residual1_24", "bf16_6144_guidance2_star"}) {
       const auto at = std::find_if(cases.begin(), cases.end(), [&](const Case& c) { return c.name == size; });
       if (at == cases.end()) continue;
       double bytes = 0;
@@ -162,7 +162,8 @@ bool forward_bench(const char* name, const TransformerConfig& config, int64_t to
                  (28.0 * static_cast<double>(d * d) + 4.0 * static_cast<double>(tokens * d));
   std::vector<Named> all;
   const EagerTwin twin(config, at::kBFloat16);
-  const auto positions = at::rand({3, tokens}, at::kFloat) * 20;
+  const auto index = at::arange(tokens);
+  const auto positions = at::stack({index.div(384, "floor") * 8 / 25.0, index.div(24, "floor").remainder(16) * 32, index.remainder(24) * 32}).to(at::kFloat);
   const auto wide = [&](const at::Tensor& t) { return t.repeat_interleave(2, -1).unsqueeze(0); };
 
   Parameters parameters(std::make_shared<MadeTransformer>(config), {}, at::kBFloat16, "transformer");
@@ -175,7 +176,8 @@ bool forward_bench(const char* name, const TransformerConfig& config, int64_t to
   const StepInputs in{.tokens = x, .levels = levels, .rope = rope, .prompts = prompts};
   const RunContext run;
 
-  const auto cos = wide(rope.cos), sin = wide(rope.sin), sigma = at::full({passes}, 0.7f, x.options());
+  const auto full = make_rope_table(positions, config);
+  const auto cos = wide(full.cos.to(at::kCUDA)), sin = wide(full.sin.to(at::kCUDA)), sigma = at::full({passes}, 0.7f, x.options());
   const auto rows = x.to(at::kBFloat16).expand({passes, -1, -1}).contiguous(), text_rows = embeds.to(at::kBFloat16).expand({passes, -1, -1}).contiguous();
   all.push_back({"eager_aten_twin", [&] { twin.forward(rows, text_rows, sigma, cos, sin); }});
   all.push_back({"libltxv", [&] { own.forward(in, run); }});

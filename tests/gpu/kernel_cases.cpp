@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "qk_norm_rope/qk_norm_rope.h"
 
 namespace ltxv::gpu_check {
 namespace {
@@ -99,31 +100,39 @@ std::vector<RowShape> row_shapes(Sizes sizes) {
 }
 at::Tensor normed(const at::Tensor& x, double eps) { return x * at::rsqrt(x.pow(2).mean(-1, true) + eps); }
 
+enum class Turn { none, full, separable };
+
 void add_qk_norm_rope(std::vector<Case>& cases, const CudaKernelTable& table, Sizes sizes) {
   for (const auto dtype : {at::kFloat, at::kBFloat16})
     for (const RowShape& s : row_shapes(sizes))
-      for (const bool turned : {false, true}) {
+      for (const Turn turn : {Turn::none, Turn::full, Turn::separable}) {
         const at::Tensor start = draw({s.batch, s.tokens, 3 * s.width}, dtype), all = at::empty_like(start);
-        const at::Tensor wq = draw({s.width}, dtype), wk = draw({s.width}, dtype), angles = draw({s.tokens, s.width / 2});
-        const at::Tensor cos = angles.cos(), sin = angles.sin();
+        const at::Tensor wq = draw({s.width}, dtype), wk = draw({s.width}, dtype);
+        const int64_t row_count = 40;
+        const at::Tensor angles = turn == Turn::separable ? draw({row_count, s.width / 6}) : draw({s.tokens, s.width / 2});
+        ops::RotaryTables tables;
+        if (turn != Turn::none) tables = {angles.cos(), angles.sin(), {}};
+        if (turn == Turn::separable) tables.rows = (at::arange(s.tokens * 3, at::kInt) * 7).remainder(row_count).view({-1, 3}).to(at::kCUDA);
         const auto parts = all.chunk(3, -1);
         const QkNormRopeLaunch launch{element(dtype), 2, {parts[0].mutable_data_ptr(), parts[1].mutable_data_ptr()},
                                       {wq.const_data_ptr(), wk.const_data_ptr()}, 3 * s.width, i32(s.batch * s.tokens), i32(s.tokens),
-                                      i32(s.width), turned ? floats(cos) : nullptr, turned ? floats(sin) : nullptr, nullptr, 1e-5f,
-                                      launch_stream()};
+                                      i32(s.width), floats(tables.cos), floats(tables.sin),
+                                      tables.rows.defined() ? tables.rows.const_data_ptr<int32_t>() : nullptr, 1e-5f, launch_stream()};
         Case c{.op = "qk_norm_rope", .variant = "cuda",
-               .name = text(name_of(dtype), "_", s.batch, "x", s.tokens, "x", s.width, turned ? "_turned" : ""), .tolerance = tolerance_of(dtype)};
+               .name = text(name_of(dtype), "_", s.batch, "x", s.tokens, "x", s.width, turn == Turn::full ? "_turned" : turn == Turn::separable ? "_separable" : ""),
+               .tolerance = tolerance_of(dtype)};
         c.reset = [all, start] { all.copy_(start); };
-        c.launch = [launch, &table, cos, sin, wq, wk] { return table.qk_norm_rope(&launch); };
+        c.launch = [launch, &table, tables, wq, wk] { return table.qk_norm_rope(&launch); };
         c.outputs = {all};  // the values beside them must not change
         c.expected = [=] {
           const auto from = f64(start).chunk(3, -1);
+          const auto full = turn == Turn::separable ? ops::expanded(tables, s.width) : tables;
           const auto one = [&](const at::Tensor& x, const at::Tensor& weight) {
             const auto y = normed(x, 1e-5) * f64(weight);
-            if (!turned) return y;
+            if (turn == Turn::none) return y;
             const auto pairs = y.unflatten(-1, {-1, 2});
             const auto a = pairs.select(-1, 0), b = pairs.select(-1, 1);
-            return at::stack({a * f64(cos) - b * f64(sin), b * f64(cos) + a * f64(sin)}, -1).flatten(-2);
+            return at::stack({a * f64(full.cos) - b * f64(full.sin), b * f64(full.cos) + a * f64(full.sin)}, -1).flatten(-2);
           };
           return std::vector<at::Tensor>{at::cat({one(from[0], wq), one(from[1], wk), from[2]}, -1)};
         };

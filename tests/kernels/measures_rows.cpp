@@ -128,8 +128,8 @@ double qk_norm_rope_error(const Case& odd_or_even, at::ScalarType dtype) {
   const auto a = pairs.select(-1, 0), b = pairs.select(-1, 1);
   const auto turned = at::stack({a * f64(cos) - b * f64(sin), b * f64(cos) + a * f64(sin)}, -1).flatten(-2);
   auto plain = x.clone();
-  ops::qk_norm_rope_(x, weight, cos, sin, 1e-5);
-  ops::qk_norm_rope_(plain, weight, {}, {}, 1e-5);
+  ops::qk_norm_rope_(x, weight, {cos, sin, {}}, 1e-5);
+  ops::qk_norm_rope_(plain, weight, {}, 1e-5);
   return std::max(largest(x, turned), largest(plain, norm));
 }
 

@@ -33,11 +33,15 @@ TEST(OpErrors, AddGated) {
 TEST(OpErrors, QkNormRope) {
   auto x = at::zeros({1, 4, 8});
   const auto weight = at::ones({8}), cos = at::ones({4, 4});
-  expect_error(kInvalid, "weight [D]", [&] { ops::qk_norm_rope_(x, at::ones({7}), cos, cos, 1e-5); });
-  expect_error(kInvalid, "come together", [&] { ops::qk_norm_rope_(x, weight, cos, {}, 1e-5); });
+  expect_error(kInvalid, "weight [D]", [&] { ops::qk_norm_rope_(x, at::ones({7}), {cos, cos, {}}, 1e-5); });
+  expect_error(kInvalid, "come together", [&] { ops::qk_norm_rope_(x, weight, {cos, {}, {}}, 1e-5); });
   expect_error(kInvalid, "tables f32 [4,4]", [&] {
-    ops::qk_norm_rope_(x, weight, at::ones({4, 8}), at::ones({4, 8}), 1e-5);
+    ops::qk_norm_rope_(x, weight, {at::ones({4, 8}), at::ones({4, 8}), {}}, 1e-5);
   });
+  const auto few = at::ones({2, 1}), rows = at::zeros({4, 3}, at::kInt);
+  EXPECT_NO_THROW(ops::qk_norm_rope_(x, weight, {few, few, rows}, 1e-5));
+  expect_error(kInvalid, "tables f32 [R,1]", [&] { ops::qk_norm_rope_(x, weight, {cos, cos, rows}, 1e-5); });
+  expect_error(kInvalid, "table rows i32 [4,3]", [&] { ops::qk_norm_rope_(x, weight, {few, few, rows.to(at::kLong)}, 1e-5); });
 }
 
 TEST(OpErrors, Attention) {

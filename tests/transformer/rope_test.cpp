@@ -44,6 +44,36 @@ TEST(Rope, TheRangeOfPositionsIsTheConfigs) {
   EXPECT_TRUE(at::equal(make_rope_table(positions * 2, config).cos, table.cos));
 }
 
+TEST(Rope, SeparableTablesHoldTheSameAnglesOnce) {
+  const test::Golden golden("rope");
+  for (const int64_t width : {20, 32, 64, 2048, 4096}) {
+    const auto positions = golden[std::to_string(width) + "/in_positions"];
+    const auto full = make_rope_table(positions, of_width(width)), few = make_separable_rope_table(positions, of_width(width));
+    const auto again = ops::expanded(few, width);
+    EXPECT_LE((again.cos - full.cos).abs().max().item<float>(), 1e-6) << width;
+    EXPECT_LE((again.sin - full.sin).abs().max().item<float>(), 1e-6) << width;
+    int64_t different = 0;
+    for (int64_t axis = 0; axis < 3; ++axis) different += std::get<0>(at::_unique2(positions[axis])).size(0);
+    EXPECT_EQ(few.cos.size(0), different);
+    EXPECT_EQ(few.cos.size(1), width / 6);
+  }
+}
+
+TEST(Rope, TheOpTurnsBySeparableTablesAsByFullOnes) {
+  const test::Golden golden("rope");
+  const auto positions = golden["64/in_positions"];
+  const auto full = make_rope_table(positions, of_width(64)), few = make_separable_rope_table(positions, of_width(64));
+  const auto weight = at::rand({64}) + 0.5;
+  auto one = at::randn({2, positions.size(1), 64}), other = one.clone(), q = one.clone(), k = at::randn_like(q), alone = k.clone();
+  ops::qk_norm_rope_(one, weight, full, 1e-5);
+  ops::qk_norm_rope_(other, weight, few, 1e-5);
+  EXPECT_MATCHES(other, one, 1e-5);
+  ops::qk_norm_rope_(q, weight, k, weight, full, 1e-5);
+  ops::qk_norm_rope_(alone, weight, full, 1e-5);
+  EXPECT_TRUE(at::equal(q, one));
+  EXPECT_TRUE(at::equal(k, alone));
+}
+
 TEST(Rope, OtherShapesAndTypesAreRefused) {
   test::expect_error(ErrorCode::invalid_argument, "[3,N]", [] { make_rope_table(at::zeros({2, 5}), of_width(32)); });
   test::expect_error(ErrorCode::invalid_argument, "f32", [] {
