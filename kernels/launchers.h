@@ -8,7 +8,7 @@
 namespace ltxv::ops::gpu {
 
 /// Both sides must agree; raised with every change in this file.
-inline constexpr uint32_t kCudaPluginVersion = 1;
+inline constexpr uint32_t kCudaPluginVersion = 2;
 
 enum class Element : int32_t { f32 = 0, bf16 = 1, e4m3 = 2 };
 
@@ -94,6 +94,18 @@ struct DepthToSpaceLaunch {
   void* stream;
 };
 
+/// y += bias + residual, rounded once: the end of a convolution whose product is cuDNN's.
+/// Asks for: f32 or bf16, one type for all; channels a multiple of 8; base pointers multiples of 16 bytes; count at most 2^42.
+struct AddBiasLaunch {
+  Element type;
+  void* y;               ///< [count / channels, channels]
+  const void* bias;      ///< [channels]
+  const void* residual;  ///< as y, or nullptr
+  int64_t count;
+  int32_t channels;
+  void* stream;
+};
+
 /// One guided Euler step: the predictions become one velocity as in src/diffusion/guidance.h, and tokens += step * velocity.
 /// Asks for: predictions f32 or bf16, all of one type; width = channels of a token.
 struct GuidedStepLaunch {
@@ -144,6 +156,7 @@ struct CudaKernelTable {
   int (*norm_modulate)(const NormModulateLaunch*);
   int (*vae_norm)(const VaeNormLaunch*);
   int (*depth_to_space)(const DepthToSpaceLaunch*);
+  int (*add_bias)(const AddBiasLaunch*);
   int (*guided_step)(const GuidedStepLaunch*);
   const CudaKernelInfo* kernels;
   int32_t kernel_count;

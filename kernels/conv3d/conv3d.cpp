@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "conv3d/winograd_product.h"
+#include "cuda_plugin.h"
 #include "registry.h"
 #include "vae_norm/vae_rows.h"
 
@@ -177,8 +178,28 @@ bool accepts_avx512(const Call& call) { return cpu_features().avx512 && (is_wide
 bool accepts_avx2(const Call& call) { return cpu_features().avx2 && (is_widened(call) || fits(call)); }
 bool accepts_always(const Call&) { return true; }
 
+// cuDNN makes the product. ATen would add a bias to [..,C] in a pass that reads element by element, and the residual in another.
+bool fits_cuda(const Call& call) {
+  const Conv3dArgs& a = call.a;
+  if (!is_cuda_float(a.x) || !is_channels_last(a.x) || a.weight.size(0) % 8 || a.bias.scalar_type() != a.x.scalar_type()) return false;
+  if (!a.bias.is_contiguous() || !is_aligned(a.bias) || a.bias.device() != a.x.device()) return false;
+  if (a.residual.defined() && (!is_channels_last(a.residual) || a.residual.scalar_type() != a.x.scalar_type() || !is_aligned(a.residual))) return false;
+  return cuda_variant_allowed("conv3d", "cuda", a.x.device()) && cuda_plugin().table->add_bias;
+}
+
+at::Tensor run_cuda(const Call& call) {
+  const Conv3dArgs& a = call.a;
+  const int64_t pad = a.pad_space ? 1 : 0;
+  at::Tensor y = call.scratch.as_volume(at::conv3d(a.x, a.weight.to(a.x.scalar_type()), {}, a.stride, {0, pad, pad}));
+  launch_on<gpu::AddBiasLaunch>(y, "conv3d", cuda_plugin().table->add_bias,
+                                {.type = cuda_element(y), .y = y.mutable_data_ptr(), .bias = a.bias.const_data_ptr(),
+                                 .residual = a.residual.defined() ? a.residual.const_data_ptr() : nullptr, .count = y.numel(),
+                                 .channels = static_cast<int32_t>(y.size(1))});
+  return y;
+}
+
 constexpr Variant<Call, at::Tensor> kConv3d[] = {
-    {"avx512", accepts_avx512, run_avx512}, {"avx2", accepts_avx2, run_avx2}, {"reference", accepts_always, plain}};
+    {"cuda", fits_cuda, run_cuda}, {"avx512", accepts_avx512, run_avx512}, {"avx2", accepts_avx2, run_avx2}, {"reference", accepts_always, plain}};
 
 }  // namespace
 

@@ -51,6 +51,9 @@ constexpr CudaKernelTable kTable = {
 #ifdef LTXV_CUDA_UNIT_depth_to_space
     .depth_to_space = launch_depth_to_space,
 #endif
+#ifdef LTXV_CUDA_UNIT_add_bias
+    .add_bias = launch_add_bias,
+#endif
 #ifdef LTXV_CUDA_UNIT_guided_step
     .guided_step = launch_guided_step,
 #endif

@@ -10,6 +10,7 @@ int launch_qk_norm_rope(const QkNormRopeLaunch* launch);    // qk_norm_rope/qk_n
 int launch_norm_modulate(const NormModulateLaunch* launch);  // adaln/norm_modulate.cu
 int launch_vae_norm(const VaeNormLaunch* launch);            // vae_norm/vae_norm.cu
 int launch_depth_to_space(const DepthToSpaceLaunch* launch);  // vae_norm/depth_to_space.cu
+int launch_add_bias(const AddBiasLaunch* launch);              // conv3d/add_bias.cu
 int launch_guided_step(const GuidedStepLaunch* launch);       // guided_step/guided_step.cu
 
 }  // namespace ltxv::ops::gpu

@@ -131,9 +131,9 @@ bool attention_benches(const CudaKernelTable& table) {
 bool row_benches(const CudaKernelTable& table) {
   const auto big = at::empty({int64_t{1} << 29}, at::TensorOptions().device(at::kCUDA).dtype(at::kByte)), to = at::empty_like(big);
   bool good = compare("copy_512MiB", {{"copy", [&] { to.copy_(big); }}}, 0, 2.0 * static_cast<double>(big.numel()));
-  for (const char* op : {"qk_norm_rope", "gated_norm_modulate", "rms_norm_modulate", "vae_norm", "depth_to_space", "guided_step"}) {
+  for (const char* op : {"qk_norm_rope", "gated_norm_modulate", "rms_norm_modulate", "vae_norm", "depth_to_space", "conv3d", "guided_step"}) {
     const auto cases = cases_of(table, op, "cuda", Sizes::usual);
-    for (const char* size : {"bf16_2x6144x2048_turned", "bf16_2x6144x2048_separable", "bf16_2x6144x2048", "bf16_1x128x9x128x192_modulated", "bf16_256_222_residual1_24", "bf16_6144_guidance2_star"}) {
+    for (const char* size : {"bf16_2x6144x2048_turned", "bf16_2x6144x2048_separable", "bf16_2x6144x2048", "bf16_1x128x9x128x192_modulated", "bf16_256_222_residual1_24", "bf16_743424x256_residual", "bf16_6144_guidance2_star"}) {
       const auto at = std::find_if(cases.begin(), cases.end(), [&](const Case& c) { return c.name == size; });
       if (at == cases.end()) continue;
       double bytes = 0;

@@ -241,6 +241,29 @@ void add_depth_to_space(std::vector<Case>& cases, const CudaKernelTable& table, 
         }
 }
 
+void add_conv_end(std::vector<Case>& cases, const CudaKernelTable& table, Sizes sizes) {
+  std::vector<std::array<int64_t, 2>> shapes = {{1, 8}, {3, 24}, {257, 128}, {65, 1024}, {7, 4096}};  // positions, channels
+  if (sizes == Sizes::usual) shapes.insert(shapes.end(), {{9 * 128 * 192, 128}, {121 * 64 * 96, 256}});
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const auto& [positions, ch] : shapes)
+      for (const bool with_residual : {false, true}) {
+        const at::Tensor start = draw({positions, ch}, dtype), y = at::empty_like(start), bias = draw({ch}, dtype);
+        const at::Tensor residual = with_residual ? draw({positions, ch}, dtype) : at::Tensor();
+        const AddBiasLaunch launch{element(dtype), y.mutable_data_ptr(), bias.const_data_ptr(), with_residual ? residual.const_data_ptr() : nullptr,
+                                   y.numel(), i32(ch), launch_stream()};
+        Case c{.op = "conv3d", .variant = "cuda", .name = text(name_of(dtype), "_", positions, "x", ch, with_residual ? "_residual" : ""),
+               .tolerance = tolerance_of(dtype)};
+        c.reset = [y, start] { y.copy_(start); };
+        c.launch = [launch, &table, bias, residual] { return table.add_bias(&launch); };
+        c.outputs = {y};
+        c.expected = [=] {
+          const auto sum = f64(start) + f64(bias);
+          return std::vector<at::Tensor>{with_residual ? sum + f64(residual) : sum};
+        };
+        cases.push_back(std::move(c));
+      }
+}
+
 // ---------------------------------------------------------------------------------------------------------------- sampler
 void add_guided_step(std::vector<Case>& cases, const CudaKernelTable& table, Sizes sizes) {
   struct Guidance {
@@ -300,6 +323,7 @@ std::vector<Case> cases_of(const CudaKernelTable& table, const std::string& op, 
   if (op == "rms_norm_modulate" || op == "add_gated" || op == "gated_norm_modulate") add_norm_modulate(cases, table, op, sizes);
   if (op == "vae_norm") add_vae_norm(cases, table, sizes);
   if (op == "depth_to_space") add_depth_to_space(cases, table, sizes);
+  if (op == "conv3d") add_conv_end(cases, table, sizes);
   if (op == "guided_step") add_guided_step(cases, table, sizes);
   return cases;
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/emulator/emulated_thread.h"
 #include "kernels/emulator/values.h"
+#include "conv3d/add_bias_rows.h"
 #include "vae_norm/depth_to_space_rows.h"
 #include "vae_norm/vae_norm_rows.h"
 
@@ -70,6 +71,34 @@ void check_norm(const NormCase& c, Element type, uint32_t seed) {
         }
       }
   EXPECT_LE(worst, tolerance(type)) << c.channels;
+}
+
+template <Element kType>
+std::string run_add_bias(Machine& machine, const AddBiasLaunch& launch) {
+  const test::Grid grid{static_cast<int32_t>(ceil_div(launch.count, kAddBiasThreads * 8)), 1};
+  return machine.run(grid, kAddBiasThreads, 0, [&](EmulatedThread& thread) { AddBias<kType, EmulatedThread>{thread, launch}.run(); });
+}
+
+TEST(VaeKernelsEmulated, BiasAndResidualAreAddedOnce) {
+  for (const Element type : kTypes)
+    for (const auto& [positions, channels] : {std::pair<size_t, size_t>{1, 8}, {37, 24}, {9, 256}, {3, 1032}})
+      for (const bool with_residual : {false, true}) {
+        std::mt19937 random(7);
+        Values y(type, positions * channels), bias(type, channels), residual(type, positions * channels);
+        y.fill(random), bias.fill(random), residual.fill(random);
+        std::vector<double> expected;
+        for (size_t i = 0; i < positions * channels; ++i) expected.push_back(y.at(i) + bias.at(i % channels) + (with_residual ? residual.at(i) : 0));
+        AddBiasLaunch launch{type, y.data(), bias.data(), with_residual ? residual.data() : nullptr};
+        launch.count = static_cast<int64_t>(positions * channels), launch.channels = static_cast<int32_t>(channels);
+        Machine machine(11);
+        machine.readable(bias.data(), bias.bytes());
+        if (with_residual) machine.readable(residual.data(), residual.bytes());
+        machine.writable(y.data(), y.bytes());
+        ASSERT_EQ(type == Element::f32 ? run_add_bias<Element::f32>(machine, launch) : run_add_bias<Element::bf16>(machine, launch), "");
+        double worst = 0;
+        for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::abs(y.at(i) - expected[i]));
+        EXPECT_LE(worst, tolerance(type)) << positions << " " << channels;
+      }
 }
 
 TEST(VaeKernelsEmulated, NormModulationSiluAndPadding) {
