@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/tensor.h"
+#include "guided_step/guided_step.h"
 
 namespace ltxv {
 
@@ -17,9 +18,11 @@ struct GuidanceSettings {
   bool needs_perturbed() const { return stg_scale > 0; }
 };
 
-/// Shapes: each prediction f32 [1,N,C]; negative and perturbed may be undefined where the settings do not need them.
-/// All statistics run over every token, conditioning tokens included.
-/// Source: LTX-Video pipeline_ltx_video.py, __call__ (guidance), and diffusers pipeline_ltx.py, rescale_noise_cfg.
+/// What the settings need of the predictions. Shapes: each prediction f32 [1,N,C]; negative and perturbed may be undefined where the
+/// settings do not need them. All statistics run over every token, conditioning tokens included.
+ops::GuidanceTerms guidance_terms(const at::Tensor& positive, const at::Tensor& negative, const at::Tensor& perturbed,
+                                  const GuidanceSettings& settings);
+/// ops::guided_velocity of them.
 at::Tensor combine_guidance(const at::Tensor& positive, const at::Tensor& negative, const at::Tensor& perturbed,
                             const GuidanceSettings& settings);
 

@@ -86,9 +86,18 @@ void finish_step(SamplerState& state, const at::Tensor& moved) {
 
 }  // namespace
 
-void euler_step(SamplerState& state, const at::Tensor& velocity) {
-  const auto [from, to] = step_levels(state);
-  finish_step(state, state.tokens + velocity * to_device((to - from).unsqueeze(-1), velocity.device()));
+void euler_step(SamplerState& state, const at::Tensor& velocity) { euler_step(state, ops::GuidanceTerms{.positive = velocity}); }
+
+void euler_step(SamplerState& state, const ops::GuidanceTerms& predictions) {
+  const auto levels = step_levels(state);
+  const at::Tensor step = levels.to - levels.from;
+  at::Tensor moved = state.tokens.clone();
+  if (step.numel() == 1) {
+    ops::guided_step_(moved, predictions, step.item<float>(), {});
+  } else {
+    ops::guided_step_(moved, predictions, 0, to_device(step, moved.device()));
+  }
+  finish_step(state, moved);
 }
 
 void stochastic_step(SamplerState& state, const at::Tensor& velocity, const at::Tensor& noise) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/tensor.h"
+#include "guided_step/guided_step.h"
 
 namespace ltxv {
 
@@ -35,6 +36,8 @@ at::Tensor token_sigmas(const SamplerState& state);
 /// the schedule, and only once the schedule has come down to its level: sigma - 1e-6 < 1 - strength, in f32.
 /// Shapes: velocity f32 [1,N,C].   Source: LTX-Video pipeline_ltx_video.py, denoising_step, and schedulers/rf.py, step.
 void euler_step(SamplerState& state, const at::Tensor& velocity);
+/// The same with the velocity that guidance makes of a step's predictions: one op, a kernel of its own on a GPU.
+void euler_step(SamplerState& state, const ops::GuidanceTerms& predictions);
 
 /// As euler_step, but each token goes to its clean estimate and is noised afresh to the next level:
 /// x = (1 - sigma_next) (x - sigma v) + sigma_next noise.   Shapes: velocity, noise f32 [1,N,C].

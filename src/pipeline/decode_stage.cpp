@@ -19,7 +19,7 @@ at::Tensor noised_for_decoder(const VideoVae& decoder, const at::Tensor& host_la
 }
 
 at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
-                        const PlacementPlan& plan, RunContext& run) {
+                        const PlacementPlan& plan, RunContext& run, const std::function<void(const at::Tensor& frames)>& take) {
   const double timestep = settings.timestep, noise_scale = settings.noise_scale;
   LTXV_CHECK(timestep >= 0 && timestep <= 1, "decode timestep ", timestep, " is not between 0 and 1");
   LTXV_CHECK(noise_scale >= 0 && noise_scale <= 1, "decode noise scale ", noise_scale, " is not between 0 and 1");
@@ -30,7 +30,8 @@ at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const D
   const DecodeOptions options{.timestep = timestep, .injected_noise = [&](int64_t height, int64_t width) {
                                 return noise.draw(indexed_name("decoder", map++), {height, width});
                               },
-                              .largest_volume = plan.decode_volume_elements};
+                              .largest_volume = plan.decode_volume_elements,
+                              .take = take};
   const auto frames = decoder->decode_raw(raw, options, run);
   run.report(Stage::decode, 1, 1);
   return frames;

@@ -48,7 +48,7 @@ Predictor::~Predictor() {
   }
 }
 
-at::Tensor Predictor::velocity(const Sample& sample, const RunContext& run) {
+ops::GuidanceTerms Predictor::predict(const Sample& sample, const RunContext& run) {
   const StepGuidance& step = resolved_.guidance[sample.step];
   const GuidanceSettings guidance = settings_of(step, resolved_.request);
   const Perturbation perturbation{step.skip_blocks, skip_mode_of(resolved_.request.stg_mode)};
@@ -64,8 +64,8 @@ at::Tensor Predictor::velocity(const Sample& sample, const RunContext& run) {
                           .perturbation = guidance.needs_perturbed() ? &perturbation : nullptr};
   const auto out = lease_ ? graphs_->forward(*transformer_, lease_, inputs, run) : transformer_->forward(inputs, run);
   const int64_t positive = guidance.needs_negative() ? 1 : 0;
-  return combine_guidance(out.narrow(0, positive, 1), guidance.needs_negative() ? out.narrow(0, 0, 1) : at::Tensor(),
-                          guidance.needs_perturbed() ? out.narrow(0, positive + 1, 1) : at::Tensor(), guidance);
+  return guidance_terms(out.narrow(0, positive, 1), guidance.needs_negative() ? out.narrow(0, 0, 1) : at::Tensor(),
+                        guidance.needs_perturbed() ? out.narrow(0, positive + 1, 1) : at::Tensor(), guidance);
 }
 
 bool needs_negative(const ResolvedRequest& resolved) {
@@ -118,11 +118,11 @@ void denoise_stage(Engine::Impl& engine, SamplerState& state, const at::Tensor& 
     run.report(Stage::denoise, resolved.first_step + state.step, resolved.all_steps);
     if (state.strength.defined() && *r.image_noise_scale > 0)
       renoise_kept_tokens(state, *r.image_noise_scale, noise.draw(indexed_name("image_step", state.step), state.tokens.sizes()));
-    const auto velocity = predictor.velocity({state.tokens, token_sigmas(state), state.step}, run);
+    const auto predictions = predictor.predict({state.tokens, token_sigmas(state), state.step}, run);
     if (*r.stochastic) {
-      stochastic_step(state, velocity, noise.draw(indexed_name("stochastic", state.step), state.tokens.sizes()));
+      stochastic_step(state, ops::guided_velocity(predictions), noise.draw(indexed_name("stochastic", state.step), state.tokens.sizes()));
     } else {
-      euler_step(state, velocity);
+      euler_step(state, predictions);
     }
     state.draw_count = static_cast<int64_t>(noise.drawn().size());
     watch.done(state.step, state.tokens);

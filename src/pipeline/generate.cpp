@@ -2,9 +2,9 @@
 // read.
 #include <algorithm>
 #include <functional>
-#include <utility>
 
 #include "pipeline/expected_draws.h"
+#include "pipeline/frame_stream.h"
 #include "pipeline/long_video.h"
 #include "pipeline/masked_media.h"
 #include "pipeline/media_io.h"
@@ -82,18 +82,16 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
   impl_->weights.stage_done(Component::transformer, plan);
   if (!r.save_latents_path.empty()) save_tensors(r.save_latents_path, {{"latents", result.latents}});
 
-  // Decode.
+  // Decode. Frames go to a file as they are finished; without one they are all of the result.
+  FrameStream stream(last, sink, kept);
+  const std::function<void(const at::Tensor&)> take = [&](const at::Tensor& frames) { stream.take(frames); };
+  if (sink) sink->begin(resolved, result.metadata_json);
   const double tone_map = last.request.second_pass.tone_map.value_or(0);
-  auto frames = decode_stage(
-      *impl_, result.latents, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space, tone_map}, noise, plan, run);
+  const auto frames = decode_stage(*impl_, result.latents, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space, tone_map}, noise,
+                                   plan, run, sink ? take : nullptr);
   impl_->weights.stage_done(Component::vae_decoder, plan);
-  frames = resize_to_padded(frames.narrow(2, 0, last.asked.frames), last);
-  result.frames = crop_picture(r.composite ? composite(frames, kept.frames, kept.mask) : frames, last);
+  if (!sink) take(frames), result.frames = stream.collected();
   if (!r.save_noise_path.empty()) save_tensors(r.save_noise_path, noise.drawn());
-  if (sink) {
-    sink->begin(resolved, result.metadata_json);
-    sink->write(std::exchange(result.frames, at::Tensor()));
-  }
   return result;
 }
 

@@ -6,8 +6,7 @@
 #include "base/transfer.h"
 #include "diffusion/latent_filters.h"
 #include "diffusion/windows.h"
-#include "pipeline/masked_media.h"
-#include "pipeline/media_io.h"
+#include "pipeline/frame_stream.h"
 #include "pipeline/piece_decoder.h"
 #include "pipeline/run_record.h"
 #include "pipeline/stages.h"
@@ -92,7 +91,7 @@ at::Tensor sample_window(const LongRun& all, const WindowPass& pass, size_t inde
     const auto sigma = static_cast<float>(sigmas[i]);
     const float next = i + 1 < step_count ? static_cast<float>(sigmas[i + 1]) : 0.0f;
     const auto levels = (freedom * sigma).flatten();
-    const auto velocity = predictor.velocity({x, levels, i}, all.run);
+    const auto velocity = ops::guided_velocity(predictor.predict({x, levels, i}, all.run));
     const auto fresh = next > 0 && *r.window.eta > 0
                            ? to_device(noise.draw(indexed_name(name + "_stochastic", i), x.sizes()), predictor.device())
                            : at::Tensor();
@@ -165,31 +164,6 @@ void make_windows(const LongRun& all, WindowPass& pass, const TakeLatents& take)
   }
 }
 
-// Hands frames on as they come: at the result's size, and no more of them than asked for.
-struct FrameStream {
-  const ResolvedRequest& resolved;  ///< of the last pass
-  const FrameSink* sink;
-  std::vector<at::Tensor> collected;
-  int64_t count = 0;
-
-  void take(const at::Tensor& computed) {
-    const int64_t wanted = std::min(computed.size(2), resolved.asked.frames - count);
-    if (wanted <= 0) return;
-    auto frames = resize_to_padded(computed.narrow(2, 0, wanted), resolved);
-    if (resolved.request.composite) {
-      const auto kept = read_kept_pixels(resolved, {count, wanted});
-      frames = composite(frames, kept.frames, kept.mask);
-    }
-    frames = crop_picture(frames, resolved);
-    count += wanted;
-    if (sink) {
-      sink->write(frames);
-    } else {
-      collected.push_back(frames);
-    }
-  }
-};
-
 // The largest window with all that stands beside it, at the last pass's size.
 LatentShape largest_window(const ResolvedRequest& last, const Compression& grid) {
   const auto [size, overlap] = window_sizes(last, grid);
@@ -241,7 +215,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
 
   const bool keep_latents = !r.save_latents_path.empty() || !sink;
   std::vector<at::Tensor> finished;
-  FrameStream stream{.resolved = last, .sink = sink, .collected = {}};
+  FrameStream stream(last, sink);
   if (sink) sink->begin(resolved, result.metadata_json);
   const double tone_map = last.request.second_pass.tone_map.value_or(0);
   PieceDecoder pieces(engine, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space, tone_map}, plan, common, run,
@@ -259,7 +233,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
     draws.insert(common.drawn().begin(), common.drawn().end());
     save_tensors(r.save_noise_path, draws);
   }
-  if (!sink) result.frames = at::cat(stream.collected, 2);
+  if (!sink) result.frames = stream.collected();
   return result;
 }
 

@@ -82,8 +82,8 @@ class Predictor {
   Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const Prompts& prompts, const ResolvedRequest& resolved,
             const PlacementPlan& plan);
   ~Predictor();
-  /// All passes of one step in one call, negative, positive, perturbed, and what guidance makes of them. The host does not wait.
-  at::Tensor velocity(const Sample& sample, const RunContext& run);
+  /// All passes of one step in one call, negative, positive, perturbed, and what guidance is to make of them. The host does not wait.
+  ops::GuidanceTerms predict(const Sample& sample, const RunContext& run);
   at::Device device() const { return transformer_->device(); }
 
  private:

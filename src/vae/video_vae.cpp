@@ -174,16 +174,20 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
   }
   run.check_cancelled();
   const PixelShape pixels = pixel_shape({raw_latents.size(2), raw_latents.size(3), raw_latents.size(4)}, config_.compression);
-  at::Tensor frames = at::empty({x.size(0), config_.out_channels, pixels.frames, pixels.height, pixels.width}, at::kFloat), sum;
+  const auto frames_of = [&](int64_t count) {
+    return at::empty({x.size(0), config_.out_channels, count, pixels.height, pixels.width}, at::kFloat);
+  };
+  const at::Tensor frames = options.take ? at::Tensor() : frames_of(pixels.frames);
   int64_t finished = 0;
   // Volumes of the last layer in the order of pixels; they leave the device as they are and are widened on the host.
   const auto finish = [&](const at::Tensor& patches) {
-    const at::Tensor part = vae::unpatchify(patches, config_.patch_size);
-    const at::Tensor part_sum = part.sum(at::kFloat);
-    sum = sum.defined() ? sum + part_sum : part_sum;
+    const at::Tensor part = vae::unpatchify(patches, config_.patch_size), sum = part.sum(at::kFloat);
+    const at::Tensor into = options.take ? frames_of(part.size(2)) : frames.narrow(2, finished, part.size(2));
     for (int64_t b = 0; b < part.size(0); ++b)
-      for (int64_t c = 0; c < part.size(1); ++c) to_host(part[b][c], frames[b][c].narrow(0, finished, part.size(2)));
+      for (int64_t c = 0; c < part.size(1); ++c) to_host(part[b][c], into[b][c]);
     finished += part.size(2);
+    LTXV_REQUIRE(NumericError, std::isfinite(sum.item<float>()), "the decoded frames hold NaN or Inf");
+    if (options.take) options.take(into);
   };
   if (plan.frame_counts.empty()) finish(decoder_->conv_out.normed(x, shift, scale, {}, pass));
 
@@ -200,7 +204,6 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
     finish(decoder_->conv_out.normed(piece, shift, scale, {}, pass));
   }
   LTXV_ASSERT(finished == pixels.frames, finished, " of ", pixels.frames, " frames were decoded");
-  LTXV_REQUIRE(NumericError, std::isfinite(sum.item<float>()), "the decoded frames hold NaN or Inf");
   return frames;
 }
 

@@ -19,6 +19,8 @@ struct DecodeOptions {
   /// Elements of a volume above which the rest of the decoder goes through the clip in pieces of time: memory stops growing with
   /// the clip, and the frames change by no more than rounding.
   int64_t largest_volume = 32 << 20;
+  /// Takes frames f32 [B,3,t,Hp,Wp] in the host's memory as they are finished, in order; the result is then undefined.
+  std::function<void(const at::Tensor& frames)> take = {};
 };
 
 /// Where an encoder stands in a clip that it goes through in pieces of time. Belongs to one clip; holds what the causal layers need of

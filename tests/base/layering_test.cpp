@@ -22,7 +22,7 @@ const std::map<std::string, std::set<std::string>> kBelow = {
     {"transformer", {"base", "weights", "kernels", "nn"}},
     {"vae", {"base", "weights", "kernels", "nn"}},
     {"upscale", {"base", "weights", "kernels", "nn"}},
-    {"diffusion", {"base"}},
+    {"diffusion", {"base", "kernels"}},
     {"media", {"base"}},
     {"pipeline", {"base", "weights", "kernels", "nn", "text", "transformer", "vae", "upscale", "diffusion", "media"}},
     {"api", {"base", "weights", "kernels", "diffusion", "media", "pipeline"}}};

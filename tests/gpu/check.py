@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -20,6 +21,24 @@ from pathlib import Path
 SKIPPED = 77
 LEFT_OUT = "left out by --only"
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
+
+
+class DeviceMemory:
+    """The most memory of the device that was in use while a step ran, in MiB, contexts included; None without nvidia-smi."""
+
+    def __enter__(self):
+        self.most, self.watcher = None, None
+        if shutil.which("nvidia-smi"):
+            self.watcher = subprocess.Popen(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-lms", "20"],
+                                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return self
+
+    def __exit__(self, *ignored):
+        if not self.watcher:
+            return
+        self.watcher.terminate()
+        readings = [int(line) for line in self.watcher.communicate()[0].split("\n") if line.strip().isdigit()]
+        self.most = max(readings, default=None)
 
 
 class Check:
@@ -121,6 +140,15 @@ class Check:
         name = f"correctness-{op}-{variant}"
         self.judge("correctness", op, variant, self.step(name, [self.program("gpu_kernel_checks"), "check", op, variant], 120, read=read))
 
+    def good_kernels(self):
+        """Kernels that passed everything there is to pass."""
+        return [pair for pair in self.kernels_here() if all(self.verdicts.get((kind, *pair)) for kind in ("correctness", *SANITIZERS))]
+
+    def pins(self):
+        """What is measured is what a build chooses that has this run's record: of an op's good kernels the one for this architecture alone."""
+        chosen = {op: variant for op, variant in sorted(self.good_kernels())}  # cuda_wgmma comes behind cuda_mma
+        return {"LTXV_KERNELS": ",".join(f"{op}={variant}" for op, variant in chosen.items())} if chosen else {}
+
     def judge(self, kind, op, variant, good):
         self.verdicts[kind, op, variant] = good
 
@@ -205,7 +233,7 @@ class Check:
             return "" if found else "nothing was measured"
         for name in ("attention", "rows", "forward"):
             if self.wants(name):
-                self.step(f"bench-{name}", [self.program("gpu_kernel_checks"), "bench", name], 120, read=read)
+                self.step(f"bench-{name}", [self.program("gpu_kernel_checks"), "bench", name], 120, self.pins(), read=read)
             else:
                 self.note(f"bench-{name}", "not run", 0, LEFT_OUT)
         self.whole_models() if self.wants("models") else self.note("bench-model", "not run", 0, LEFT_OUT)
@@ -243,7 +271,13 @@ class Check:
         if embeds and self.record["diffusers"]:
             self.diffusers(model, embeds, base)
         for name, words in jobs.items():
-            self.step(f"bench-{name}", [self.program("ltxv-bench"), *words], 60, read=self.reader_of(name))
+            with DeviceMemory() as memory:
+                self.step(f"bench-{name}", [self.program("ltxv-bench"), *words], 60, self.pins(), read=self.reader_of(name))
+            if self.record["benches"]:
+                self.record["benches"][-1]["peak_device_mib"] = memory.most
+        if embeds and self.record["diffusers"]:
+            self.processes(model, embeds, [*headline, "--steps", "8"])
+            self.diffusers(model, embeds, base, compiled=True)
         shutil.rmtree(model) if model.is_dir() else model.unlink()
 
     def reader_of(self, name):
@@ -256,21 +290,40 @@ class Check:
             self.record["benches"].append({"event": "bench", "bench": f"ltxv-bench {name}", **{k: found[k] for k in keep if k in found}})
         return read
 
-    def diffusers(self, model, embeds, base):
+    def diffusers(self, model, embeds, base, compiled=False):
         """diffusers' own times, and whether both sides agree on a short sampling and a short decode of the same weights in bf16."""
         def read(text):
             found = [line for line in self.lines(text) if line["event"] == "bench"]
             self.record["benches"] += found
             return "" if found else "nothing was measured"
-        words = [sys.executable, self.pack / "tests/gpu/diffusers_bench.py", model, "--embeds", embeds, "--save", self.out]
-        self.step("bench-diffusers", [*words, *(["--compile"] if self.left() > 240 else [])], 150, read=read)
+        words = [sys.executable, self.pack / "tests/gpu/diffusers_bench.py", model, "--embeds", embeds]
+        if compiled:
+            self.step("bench-diffusers-compile", [*words, "--compile"], 120, read=read)
+            return
+        self.step("bench-diffusers", [*words, "--save", self.out], 100, read=read)
         ours = {"sampling": ["step", *base, "--prompt-embeds", embeds, "--width", "512", "--height", "512", "--frames", "57", "--sigmas",
                              "1,0.75,0.5,0.25", "--guidance", "1", "--stg-scale", "0", "--seed", "7", "--runs", "1", "--save-latents", self.out / "ltxv_sampling.safetensors"],
                 "frames": ["decode", *base, "--input", self.out / "short_latents.safetensors", "--runs", "1", "--output",
                            self.out / "ltxv_frames.safetensors"]}
         for what, words in ours.items():
-            if (self.out / f"diffusers_{what}.safetensors").exists() and self.step(f"same-{what}", [self.program("ltxv-bench"), *words], 60):
+            if (self.out / f"diffusers_{what}.safetensors").exists() and self.step(f"same-{what}", [self.program("ltxv-bench"), *words], 60, self.pins()):
                 self.agree(what, "latents" if what == "sampling" else "frames", 0.1)
+
+    def processes(self, model, embeds, settings):
+        """From exec to finished frames of a run of eight steps, in turn, files in the page cache."""
+        ours = [self.program("ltxv"), "generate", "-m", model, "--prompt-embeds", embeds, "--guidance", "1", "--stg-scale", "0", "--dtype", "bf16",
+                "--device", "cuda", "--seed", "1", *settings, "-o", self.out / "process.safetensors"]
+        theirs = [sys.executable, self.pack / "tests/gpu/diffusers_bench.py", model, "--embeds", embeds, "--once"]
+        seconds = {"libltxv": [], "diffusers": []}
+        for _ in range(2):
+            for name, words in (("diffusers", theirs), ("libltxv", ours)):
+                begin = time.monotonic()
+                if self.step(f"process-{name}", words, 60, self.pins()):
+                    seconds[name].append(1000 * (time.monotonic() - begin))
+        for name, times in seconds.items():
+            if times:
+                self.record["benches"].append(dict(event="bench", bench="process-8-steps", name=name, median_ms=statistics.median(times),
+                                                   min_ms=min(times), max_ms=max(times)))
 
     def agree(self, what, tensor, bound):
         from safetensors.torch import load_file
@@ -308,8 +361,7 @@ class Check:
         self.benches()
         # What the dispatcher may choose from now on: code that passed everything there is to pass.
         hashes = {(k["op"], k["variant"]): k["hash"] for k in self.all_kernels if k["arch"] == self.record["arch"]}
-        good = [pair for pair in self.kernels_here() if all(self.verdicts.get((kind, *pair)) for kind in ("correctness", *SANITIZERS))]
-        self.record["kernels"] = [dict(op=op, variant=variant, hash=hashes[op, variant]) for op, variant in good]
+        self.record["kernels"] = [dict(op=op, variant=variant, hash=hashes[op, variant]) for op, variant in self.good_kernels()]
         # All code that was there, passed or not.
         self.record["code"] = [{k: kernel[k] for k in ("op", "variant", "arch", "hash")} for kernel in self.all_kernels]
         self.write()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """diffusers on the GPU, on the same files as ltxv-bench: one JSON object a line, in the form of `gpu_kernel_checks bench`.
 
-    diffusers_bench.py MODEL --embeds FILE [--save FOLDER] [--compile]
+    diffusers_bench.py MODEL --embeds FILE [--save FOLDER] [--compile | --once]
 
 MODEL   a folder in diffusers' layout, as examples/bench/make_random_model.py writes it
 --save  writes what ltxv-bench is compared with: latents of a short sampling, the frames of a short decode and its input
@@ -103,12 +103,22 @@ def runs(pipe, prompt):
         report(name, "diffusers_eager", times[1:])
 
 
+def once(pipe, prompt):
+    """One run of eight steps to 8-bit frames in host memory: what a script does that is started for one video."""
+    pipe.set_progress_bar_config(disable=True)
+    frames = pipe(prompt_embeds=prompt["embeds"], prompt_attention_mask=prompt["mask"], width=768, height=512, num_frames=121, frame_rate=FPS,
+                  num_inference_steps=8, guidance_scale=1.0, decode_timestep=0.05, decode_noise_scale=0.025, output_type="pt",
+                  generator=torch.Generator("cuda").manual_seed(1)).frames
+    print((frames * 255).round().to(torch.uint8).cpu().shape)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--embeds", required=True)
     parser.add_argument("--save", default="")
-    parser.add_argument("--compile", action="store_true", help="also with torch.compile of the repeated blocks")
+    parser.add_argument("--compile", action="store_true", help="nothing but predictions with torch.compile of the repeated blocks")
+    parser.add_argument("--once", action="store_true", help="nothing but one run of eight steps")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     given = load_file(args.embeds)
@@ -118,15 +128,20 @@ def main():
     original = transformer.rope._prepare_video_coords
     transformer.rope._prepare_video_coords = lambda *a, **k: original(*a, **k).cuda()
     vae = AutoencoderKLLTXVideo.from_pretrained(f"{args.model}/vae", torch_dtype=torch.bfloat16).cuda()
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(f"{args.model}/scheduler")
+    pipe = LTXPipeline(scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, transformer=transformer)
+    if args.once:
+        once(pipe, prompt)
+        return
+    if args.compile:
+        transformer.compile_repeated_blocks(fullgraph=True)
+        forwards(transformer, prompt, "diffusers_compile", [(6144, 1), (6144, 2), (640, 1)])
+        return
     forwards(transformer, prompt, "diffusers_eager", [(640, 1), (640, 2), (6144, 1), (6144, 2), (13376, 1)])
     if args.save:
         save_sampling(transformer, prompt, args.save)
     decodes(vae, args.save)
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(f"{args.model}/scheduler")
-    runs(LTXPipeline(scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, transformer=transformer), prompt)
-    if args.compile:
-        transformer.compile_repeated_blocks(fullgraph=True)
-        forwards(transformer, prompt, "diffusers_compile", [(6144, 1), (6144, 2), (640, 1)])
+    runs(pipe, prompt)
 
 
 if __name__ == "__main__":

@@ -106,9 +106,9 @@ double guided_step_error(const Case& c, at::ScalarType dtype) {
     if (rescaled) v = v * (0.5 * dp.std() / v.std() + 0.5);
     const auto step = c.per_token ? f64(steps).unsqueeze(-1) : at::full({1, 1}, -0.125, at::kDouble);
     const auto expected = f64(tokens) + step * v;
-    ops::guided_step_({.tokens = tokens, .positive = p, .negative = n, .perturbed = q, .scale = 3, .cfg_rescale = rescaled ? 0.75 : 0,
-                       .stg_scale = 2, .stg_rescale = rescaled ? 0.5 : 1, .cfg_star = true, .step = -0.125,
-                       .token_step = c.per_token ? steps : at::Tensor()});
+    const ops::GuidanceTerms terms{.positive = p, .negative = n, .perturbed = q, .scale = 3, .cfg_rescale = rescaled ? 0.75 : 0,
+                                   .stg_scale = 2, .stg_rescale = rescaled ? 0.5 : 1, .cfg_star = true};
+    ops::guided_step_(tokens, terms, -0.125, c.per_token ? steps : at::Tensor());
     error = std::max(error, largest(tokens, expected));
   }
   return error;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "vae/made_vae.h"
@@ -216,6 +218,25 @@ TEST_F(VideoVaeTest, LeavesItsInputsAlone) {
   vae_.encode(p, run_);
   EXPECT_TRUE(at::equal(z, latents(m_)));
   EXPECT_TRUE(at::equal(p, pixels(m_)));
+}
+
+TEST_F(VideoVaeTest, FramesHandedOnAreThoseOfTheResult) {
+  const at::Tensor z = made("longer", {2, 16, 12, 1, 1}, 2);
+  DecodeOptions options;
+  options.largest_volume = 1 << 13;
+  const at::Tensor whole = vae_.decode(z, options, run_);
+  std::vector<at::Tensor> parts;
+  options.take = [&](const at::Tensor& frames) { parts.push_back(frames); };
+  EXPECT_FALSE(vae_.decode(z, options, run_).defined());
+  EXPECT_GT(parts.size(), 2u);
+  EXPECT_TRUE(at::equal(at::cat(parts, 2), whole));
+}
+
+TEST_F(VideoVaeTest, FramesThatAreNoNumbersAreNotHandedOn) {
+  DecodeOptions options;
+  options.take = [](const at::Tensor&) { FAIL() << "frames with NaN"; };
+  test::expect_error(ErrorCode::numeric, "the decoded frames hold NaN or Inf",
+                     [&] { vae_.decode(at::full_like(latents(m_), std::numeric_limits<float>::quiet_NaN()), options, run_); });
 }
 
 TEST_F(VideoVaeTest, StopsWhenCancelled) {
