@@ -12,6 +12,7 @@ struct Options {
   std::string model, dtype = "auto";
   std::string device = "auto";
   int32_t cuda_graphs = 0;  ///< 1: on
+  double device_memory = 0;  ///< GiB of the device to plan for; 0: all of it
   int32_t threads = 0;
   int32_t runs = 3;
   uint64_t seed = 7;

@@ -171,6 +171,16 @@ struct Commands {
         },
         "auto, cpu, cuda, cuda:0, cuda:1, ...", "auto, cpu, cuda or cuda:I (default: auto, a CUDA device where one can be used)")
         ->group("model");
+    to->add_option_function<std::string>(
+          "--device-memory",
+          [&e](const std::string& word) {
+            const double gib = parse_number<double>("--device-memory", word, 0.5, 4096, "a number from 0.5 to 4096");
+            e.device_memory_bytes = static_cast<int64_t>(gib * (int64_t{1} << 30));
+          },
+          "plan for at most so many GiB of a CUDA device's memory (default: all of it)")
+        ->type_name("GIB")
+        ->take_last()
+        ->group("model");
     to->add_flag("--cuda-graphs", e.cuda_graphs, "record a prediction once and replay it, on a CUDA device")->group("model");
     choice(
         to, "--dtype", e.dtype,

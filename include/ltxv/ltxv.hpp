@@ -334,6 +334,7 @@ struct engine_options {
   bool copy_files = false;
   std::vector<std::string> upscalers = {};  ///< latent upsamplers for a second pass, in the order they act
   bool cuda_graphs = false;             ///< record a prediction of the transformer once and replay it, on a CUDA device
+  std::int64_t device_memory_bytes = 0; ///< plan for no more of a CUDA device's memory than this; 0: all of it
 };
 
 struct condition {
@@ -540,6 +541,7 @@ class engine {
     c.thread_count = o.thread_count;
     c.copy_files = o.copy_files ? 1 : 0;
     c.cuda_graphs = o.cuda_graphs ? 1 : 0;
+    c.device_memory_bytes = o.device_memory_bytes;
     std::vector<const char*> upscalers;
     for (const std::string& path : o.upscalers) upscalers.push_back(path.c_str());
     c.upscalers = upscalers.empty() ? nullptr : upscalers.data();

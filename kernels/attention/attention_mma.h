@@ -27,6 +27,16 @@ struct AttentionMma {
   float row_max[kRows], row_sum[kRows];
   uint32_t queries[Shape::kQueriesInRegisters ? Shape::kScoreSteps : 1][Shape::kRowTiles][4];
 
+  template <int32_t kTiles, int32_t kColumns>
+  LTXV_HD static void clear(float (&sums)[kTiles][kColumns][4]) {
+    LTXV_UNROLL
+    for (int32_t m = 0; m < kTiles; ++m)
+      LTXV_UNROLL
+      for (int32_t n = 0; n < kColumns; ++n)
+        LTXV_UNROLL
+        for (int32_t i = 0; i < 4; ++i) sums[m][n][i] = 0;
+  }
+
   // Rows first .. first + kRows of one head into shared memory, zeros beyond `limit`.
   template <int32_t kTileRows>
   LTXV_HD void copy_tile(uint32_t to, const void* from, int64_t batch_stride, int64_t row_stride, int32_t first, int32_t limit) {
@@ -191,12 +201,7 @@ struct AttentionMma {
       const int32_t in_use = context.load(launch.k_lengths + batch);
       key_count = in_use < 0 ? 0 : in_use < key_count ? in_use : key_count;
     }
-    LTXV_UNROLL
-    for (int32_t m = 0; m < Shape::kRowTiles; ++m)
-      LTXV_UNROLL
-      for (int32_t n = 0; n < Shape::kValueTiles; ++n)
-        LTXV_UNROLL
-        for (int32_t i = 0; i < 4; ++i) out[m][n][i] = 0;
+    clear(out);
     LTXV_UNROLL
     for (int32_t row = 0; row < kRows; ++row) row_max[row] = -__builtin_huge_valf(), row_sum[row] = 0;
 
@@ -217,12 +222,7 @@ struct AttentionMma {
       copy_values(tile);
       context.commit();
       float scores[Shape::kRowTiles][Shape::kKeyTiles][4];
-      LTXV_UNROLL
-      for (int32_t m = 0; m < Shape::kRowTiles; ++m)
-        LTXV_UNROLL
-        for (int32_t n = 0; n < Shape::kKeyTiles; ++n)
-          LTXV_UNROLL
-          for (int32_t i = 0; i < 4; ++i) scores[m][n][i] = 0;
+      clear(scores);
       multiply_scores(scores);
       if ((tile + 1) * Shape::kBlockN > key_count) mask_tail(scores, tile);
       context.template wait<0>();

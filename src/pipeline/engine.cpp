@@ -1,5 +1,6 @@
 #include "pipeline/engine.h"
 
+#include <algorithm>
 #include <ATen/Parallel.h>
 
 #include <filesystem>
@@ -42,6 +43,10 @@ Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, co
                " pieces do not fit the text encoder's vocabulary of ", spec.text.vocabulary, " (", spec.text_files.path, ")");
 }
 
+int64_t Engine::Impl::usable_device_memory() const {
+  return options.device_memory_bytes > 0 ? std::min(options.device_memory_bytes, compute.memory_bytes) : compute.memory_bytes;
+}
+
 PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) const {
   const bool on_device = !compute.device.is_cpu();
   const auto blocks = on_device ? weights.block_counts() : WeightStore::BlockCounts{};
@@ -54,7 +59,7 @@ PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) 
                          .transformer_width = spec.transformer.width(),
                          .pass_count = pass_count,
                          .memory_budget_bytes = host_memory_bytes(),
-                         .device_memory_bytes = compute.memory_bytes,
+                         .device_memory_bytes = usable_device_memory(),
                          .fast_bf16 = ops::cpu_features().bf16,
                          .cuda_graphs = options.cuda_graphs,
                          .dtype = options.dtype,
@@ -99,7 +104,7 @@ std::string Engine::describe_json() const {
   j["release"] = spec.release;
   j["device"] = impl_->compute.device.str();
   if (!impl_->compute.name.empty()) j["device_name"] = impl_->compute.name;
-  if (impl_->compute.memory_bytes > 0) j["device_memory_bytes"] = impl_->compute.memory_bytes;
+  if (impl_->compute.memory_bytes > 0) j["device_memory_bytes"] = impl_->usable_device_memory();
   if (!impl_->compute.note.empty()) j["device_note"] = impl_->compute.note;
   j["threads"] = impl_->thread_count;
   const std::string files[] = {spec.text_files.path, spec.transformer_files.path, spec.vae_files.path, spec.vae_files.path};

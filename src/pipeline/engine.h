@@ -23,6 +23,7 @@ struct EngineOptions {
   std::vector<std::string> upscalers;  ///< latent upsamplers for a second pass, files or folders, in the order they are applied
   std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"
   bool cuda_graphs = false;     ///< record a prediction of the transformer once and replay it, where the device can
+  int64_t device_memory_bytes = 0;  ///< plan for no more of the device's memory than this; 0: all of it
   std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
   int thread_count = 0;         ///< 0: physical cores
   bool copy_files = false;      ///< read weights into memory instead of mapping them

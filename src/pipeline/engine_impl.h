@@ -14,6 +14,7 @@ struct Engine::Impl {
   Impl(const EngineOptions& options, ModelSpec model_spec, const ComputeDevice& compute_device);
 
   PlacementPlan plan(const LatentShape& latent, int64_t pass_count) const;
+  int64_t usable_device_memory() const;  ///< of the device's, what the options leave
   /// A warning where the plan does not fit the device.
   void warn_of_memory(const PlacementPlan& plan, const RunContext& run) const;
 

@@ -262,8 +262,10 @@ class Check:
         if embeds:
             jobs.update({"generate-8-steps": ["generate", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "4"],
                          "generate-20-steps-cfg": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs", "3"],
-                         "generate-20-steps-cfg-graphs": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs", "3",
+                         "generate-20-steps-cfg-graphs": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs", "2",
                                                           "--cuda-graphs", "1"],
+                         "generate-8-steps-in-8-gib": ["generate", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "2",
+                                                       "--device-memory", "8"],
                          "step-headline": ["step", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "2"],
                          "step-preview-graphs": ["step", *base, *prompt, "--width", "512", "--height", "320", "--frames", "25", "--steps", "30",
                                                  "--guidance", "1", "--runs", "2", "--cuda-graphs", "1"]})

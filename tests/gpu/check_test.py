@@ -19,6 +19,8 @@ case "$1 $2" in
     echo '{"event":"kernel","op":"vae_norm","variant":"cuda","arch":90,"hash":"bad","verified":0}' ;;
   "check attention"|"small attention") echo '{"event":"check","op":"attention","variant":"cuda_mma","case":"a","good":true,"error":0.001,"tolerance":0.01,"note":""}' ;;
   "check vae_norm"|"small vae_norm") echo '{"event":"check","op":"vae_norm","variant":"cuda","case":"b","good":false,"error":1,"tolerance":0.01,"note":"far off"}'; exit 1 ;;
+  "small ") echo 'something is wrong'; exit 1 ;;
+  "bench attention") echo '{"event":"bench","bench":"attention","name":"'"$LTXV_KERNELS"'","median_ms":1}' ;;
   *) exit 2 ;;
 esac
 """
@@ -54,7 +56,7 @@ def states(record):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        status, record, text = run(Path(folder), "correctness,sanitizer", {})
+        status, record, text = run(Path(folder), "correctness,sanitizer,attention", {})
         assert status == 1, text
         assert record["arch"] == 90 and record["commit"] == "abc", record
         # Only what passed both, with the hash of this architecture.
@@ -62,6 +64,8 @@ def main():
         seen = states(record)
         assert seen["correctness-attention-cuda_mma"] == "passed" and seen["correctness-vae_norm-cuda"] == "failed", seen
         assert seen["sanitizer-racecheck-attention-cuda_mma"] == "passed" and seen["oracle"] == "not run", seen
+        # What is measured are the kernels that passed.
+        assert [b["name"] for b in record["benches"]] == ["attention=cuda_mma"], record["benches"]
         assert "far off" in next(s["note"] for s in record["steps"] if s["step"] == "correctness-vae_norm-cuda")
         assert len(record["checks"]) == 2 and [k["hash"] for k in record["code"]] == ["other architecture", "good", "bad"]
     with tempfile.TemporaryDirectory() as folder:

@@ -208,8 +208,9 @@ TEST(Convert, LorasChangeTheirNamesAndNothingElse) {
   EXPECT_EQ(comfyui.count("diffusion_model.transformer_blocks.2.ff.net.0.proj.alpha"), 0u);  // the rank itself
   convert_files({.paths = {folder / "comfyui.safetensors"}, .output = folder / "again.safetensors", .names = "kohya"});
   const auto again = tensors_of(folder / "again.safetensors");
-  for (const auto& [name, tensor] : kohya)
+  for (const auto& [name, tensor] : kohya) {
     if (!name.starts_with("lora_te")) EXPECT_TRUE(at::equal(again.at(name), tensor.to(at::kFloat))) << name;
+  }
   convert_files({.paths = {folder / "kohya.safetensors"}, .output = folder / "half.safetensors", .dtype = "bf16"});
   EXPECT_TRUE(at::equal(tensors_of(folder / "half.safetensors").at("lora_unet_" + block + ".lora_up.weight"),
                         kohya.at("lora_unet_" + block + ".lora_up.weight").to(at::kBFloat16)));

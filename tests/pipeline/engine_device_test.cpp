@@ -183,6 +183,16 @@ TEST_F(EngineDevice, DescriptionNamesTheDevice) {
   EXPECT_EQ(nlohmann::json::parse(open(kTiny)->describe_json())["parts"]["transformer"]["residency"], "per_block");
 }
 
+TEST_F(EngineDevice, LessMemoryThanTheDeviceHasCanBeAskedFor) {
+  EngineOptions options;
+  options.device_memory_bytes = kTiny;
+  const auto j = nlohmann::json::parse(open(80 * kGiB, options)->describe_json());
+  EXPECT_EQ(j["device_memory_bytes"], kTiny);
+  EXPECT_EQ(j["parts"]["transformer"]["residency"], "per_block");
+  options.device_memory_bytes = 100 * kGiB;  // more than there is is all there is
+  EXPECT_EQ(nlohmann::json::parse(open(80 * kGiB, options)->describe_json())["device_memory_bytes"], 80 * kGiB);
+}
+
 TEST_F(EngineDevice, ADeviceThatIsNotThereIsOneLine) {
   expect_error(ErrorCode::device, "device cuda:0: ", [] { Engine::open({.model = test::golden_path("tiny_model"), .device = "cuda:0"}); });
   // Never an error where the choice is the library's.
