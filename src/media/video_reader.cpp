@@ -184,7 +184,7 @@ const int32_t* exif_matrix(const AVFrame& frame) {
 
 const int32_t* matrix_of(const AVFrame& frame, const AVStream& stream) {
   const AVFrameSideData* data = av_frame_get_side_data(&frame, AV_FRAME_DATA_DISPLAYMATRIX);
-  if (data != nullptr && data->size >= 9 * sizeof(int32_t)) return reinterpret_cast<const int32_t*>(data->data);
+  if (data != nullptr && static_cast<size_t>(data->size) >= 9 * sizeof(int32_t)) return reinterpret_cast<const int32_t*>(data->data);
   if (const int32_t* matrix = stream_matrix(stream)) return matrix;
   return exif_matrix(frame);
 }
