@@ -9,7 +9,7 @@ prompt=${1:-a red circle moves to the right on a black background}
 
 "$root/third_party/setup.sh"
 build="$root/build"
-[ -e "$build/CMakeCache.txt" ] || (cd "$root" && cmake --preset release -DLTXV_BUILD_TESTS=OFF >/dev/null)
+[ -e "$build/build.ninja" ] || (cd "$root" && cmake --preset release -DLTXV_BUILD_TESTS=OFF >/dev/null)
 echo "demo: building (a few minutes the first time)"
 cmake --build "$build" --target ltxv_cli
 
