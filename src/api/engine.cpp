@@ -344,7 +344,7 @@ ltxv_status ltxv_upscale(ltxv_engine* engine, const ltxv_tensors* latents, const
     start_output(out);
     ltxv::Engine& usable_engine = usable(engine);
     const auto o = read_versioned(options, "upscale options");
-    const at::Tensor& input = find_tensor(*require(latents, "latents"), "latents");
+    const at::Tensor input = find_tensor(*require(latents, "latents"), "latents");
     *out = new ltxv_tensors{{{"latents", usable_engine.upscale(input, o.adain, run_hooks(o)).contiguous()}}};
   });
 }
@@ -357,7 +357,7 @@ ltxv_status ltxv_decode(ltxv_engine* engine, const ltxv_tensors* latents, const 
     const auto o = read_versioned(options, "decode options");
     check_zero_fields(o.zero_fields, LTXV_ZERO_DECODE_TIMESTEP | LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_SEED,
                       "decode options");
-    const at::Tensor& input = find_tensor(*require(latents, "latents"), "latents");
+    const at::Tensor input = find_tensor(*require(latents, "latents"), "latents");
     const double rate =
         o.frames_per_second == 0 ? usable_engine.spec().preset("").frames_per_second : o.frames_per_second;
     LTXV_CHECK(rate > 0 && rate <= 1000, "frames_per_second is ", rate, ", allowed is more than 0, at most 1000");

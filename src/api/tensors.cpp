@@ -76,7 +76,7 @@ const at::Tensor& find_tensor(const ltxv_tensors& tensors, const std::string& na
 }
 
 at::Tensor checked_frames(const ltxv_tensors* tensors) {
-  const at::Tensor& frames = find_tensor(*require(tensors, "frames"), "frames");
+  const at::Tensor frames = find_tensor(*require(tensors, "frames"), "frames");
   LTXV_CHECK(frames.dim() == 5 && frames.size(0) == 1 && frames.size(1) == 3 && frames.numel() > 0 &&
                  frames.scalar_type() == at::kFloat,
              "`frames` must be f32 [1,3,T,H,W], got ", at::toString(frames.scalar_type()), " ", frames.sizes());

@@ -57,7 +57,7 @@ struct DecodeSettings {
 /// tone mapping.
 at::Tensor noised_for_decoder(const VideoVae& decoder, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
                               const std::string& name);
-/// With `take`, frames go there as they are finished, in order, and the result is undefined: memory does not grow with a clip.
+/// With `take`, frames go there as they are finished, in order, and the result is undefined: they are never all held.
 at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const DecodeSettings& settings, NoiseSource& noise,
                         const PlacementPlan& plan, RunContext& run, const std::function<void(const at::Tensor& frames)>& take = {});
 
