@@ -145,7 +145,7 @@ class Check:
         return [pair for pair in self.kernels_here() if all(self.verdicts.get((kind, *pair)) for kind in ("correctness", *SANITIZERS))]
 
     def pins(self):
-        """What is measured is what a build chooses that has this run's record: of an op's good kernels the one for this architecture alone."""
+        """Makes what is measured what a build would choose that has this run's record."""
         chosen = {op: variant for op, variant in sorted(self.good_kernels())}  # cuda_wgmma comes behind cuda_mma
         return {"LTXV_KERNELS": ",".join(f"{op}={variant}" for op, variant in chosen.items())} if chosen else {}
 
@@ -158,11 +158,8 @@ class Check:
             for kind in SANITIZERS:
                 self.note(f"sanitizer-{kind}", "not run", 0, "compute-sanitizer is not on this machine: no kernel is recorded as checked")
             return
-        # Only the kernels of the plug-in where the tool can be told: LibTorch's own are not ours to judge, and slow.
-        _, usage = self.run("sanitizer-help", [tool, "--help"], 20)
-        ours = ["--kernel-regex", "kns=ltxv"] if "--kernel-regex" in usage and "kns" in usage else []
         for kind in SANITIZERS:
-            yield lambda kind=kind: self.sanitizer_of(kind, [tool, "--tool", kind, "--error-exitcode", "9", *ours])
+            yield lambda kind=kind: self.sanitizer_of(kind, [tool, "--tool", kind, "--error-exitcode", "9"])
 
     def sanitizer_of(self, kind, tool):
         """All kernels in one process; only where that fails, a process a kernel tells which it was."""

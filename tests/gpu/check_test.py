@@ -25,7 +25,6 @@ case "$1 $2" in
 esac
 """
 SANITIZER = """#!/bin/sh
-[ "$1" = --help ] && exit 0
 while [ "$1" != "${1#--}" ]; do shift 2; done
 exec "$@"
 """
