@@ -136,9 +136,13 @@ void expect_pass(const Pass& pass, const ResolvedRequest& r, const ModelSpec& sp
     EXPECT_EQ(r.guidance[i].rescale, entry(pass.rescaling_scale)) << i;
     EXPECT_EQ(r.guidance[i].skip_blocks, entry(pass.skip_block_list)) << i;
   }
-  if (negative) EXPECT_EQ(r.request.cfg_star, pass.cfg_star);
+  if (negative) {
+    EXPECT_EQ(r.request.cfg_star, pass.cfg_star);
+  }
   // Beside plain guidance a rescale would be another one, which no published file has.
-  if (!perturbed) EXPECT_EQ(r.request.guidance_rescales, Numbers{0});
+  if (!perturbed) {
+    EXPECT_EQ(r.request.guidance_rescales, Numbers{0});
+  }
   EXPECT_EQ(r.request.stg_mode, "attention_values");
 }
 
@@ -268,7 +272,7 @@ TEST(Presets, AreDescribedInFull) {
   const auto& both = j.at("multiscale");
   EXPECT_EQ(both.at("needs"), "a spatial upscaler");
   EXPECT_EQ(both.at("second_pass").at("tone_map"), 0.6);
-  EXPECT_EQ(both.at("second_pass").at("sigmas"), json(kDistilledSecond.timesteps));
+  EXPECT_EQ(both.at("second_pass").at("sigmas"), nlohmann::ordered_json(kDistilledSecond.timesteps));
   EXPECT_EQ(describe_presets(released("ltxv-13b-0.9.8-dev")).at("default").at("skip_blocks"), ";11,25,35,39;22,35,39;28;28;28;28");
 }
 
