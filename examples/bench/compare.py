@@ -186,7 +186,7 @@ def forward(machine, work):
         machine, machine.args.large_pairs,
         lambda: machine.diffusers("forward", input=work / "embeds.safetensors", fps=30, output=work / "a.safetensors",
                                   gemm_size=machine.args.gemm_size, **common),
-        lambda: machine.library("step", prompt_embeds=work / "embeds.safetensors", guidance=1, runs=1,
+        lambda: machine.library("step", prompt_embeds=work / "embeds.safetensors", guidance=1, stg_scale=0, runs=1,
                                 save_latents=work / "b.safetensors", **common),
         lambda child: child.json["step_seconds"]["median"])
     theirs = [pair[0].json for pair in children]
