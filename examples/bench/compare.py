@@ -208,6 +208,7 @@ def cpu_name():
 
 def describe(machine):
     library = json.loads(subprocess.run([str(machine.ltxv), "info", "--json"], stdout=subprocess.PIPE, text=True).stdout or "{}")
+    library.get("cuda", {}).pop("plugin", None)  # a path of this machine says nothing to others
     commit = subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
     with open("/proc/meminfo") as memory:
         kib = int(memory.readline().split()[1])
