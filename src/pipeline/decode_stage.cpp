@@ -26,14 +26,20 @@ at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const D
   run.report(Stage::decode, 0, 1);
   const auto decoder = engine.weights.vae_decoder(plan);
   const auto raw = noised_for_decoder(*decoder, latents, settings, noise, "decode");
-  int64_t map = 0;
+  int64_t map = 0, left = pixel_shape({latents.size(2), latents.size(3), latents.size(4)}, engine.spec.vae.compression).frames;
+  // The last frames are decoded before they are handed on: whoever takes them reports work of a later stage.
+  const std::function<void(const at::Tensor&)> hand_on = [&](const at::Tensor& part) {
+    left -= part.size(2);
+    if (left == 0) run.report(Stage::decode, 1, 1);
+    take(part);
+  };
   const DecodeOptions options{.timestep = timestep, .injected_noise = [&](int64_t height, int64_t width) {
                                 return noise.draw(indexed_name("decoder", map++), {height, width});
                               },
                               .largest_volume = plan.decode_volume_elements,
-                              .take = take};
+                              .take = take ? hand_on : nullptr};
   const auto frames = decoder->decode_raw(raw, options, run);
-  run.report(Stage::decode, 1, 1);
+  if (!take) run.report(Stage::decode, 1, 1);
   return frames;
 }
 

@@ -117,6 +117,14 @@ TEST_F(EngineRun, ProgressRunsThroughItsStagesInOrder) {
   EXPECT_EQ(seen.back().stage, Stage::decode);
 }
 
+TEST_F(EngineRun, ProgressOfARunIntoAFileIsInOrderToo) {
+  std::vector<Progress> seen;
+  generate_to_file(*engine_, test::small_request(9, 2), folder_ / "out.gif", {.on_progress = [&](const Progress& p) { return seen.push_back(p), true; }});
+  ASSERT_FALSE(seen.empty());
+  for (size_t i = 1; i < seen.size(); ++i) EXPECT_GE(static_cast<int>(seen[i].stage), static_cast<int>(seen[i - 1].stage)) << i;
+  EXPECT_EQ(seen.back().stage, Stage::write);
+}
+
 TEST_F(EngineRun, CancelledAnywhereTheEngineStaysUsable) {
   auto request = test::small_request(9, 3);
   const auto expected = engine_->generate(request).latents;
