@@ -14,9 +14,9 @@ import datetime
 import json
 import os
 import pathlib
-import platform
-import subprocess
 import sys
+
+from compare import Child, cpu_name, words
 
 WIDTH, FRAMES, STEPS = 128, 17, 8
 TITLES = {"frames": "frames", "pixels": "side of the picture, pixels", "steps": "denoising steps", "threads": "threads"}
@@ -27,13 +27,9 @@ class Bench:
         self.args = args
 
     def run(self, task, **options):
-        words = [str(self.args.build / "bin/ltxv-bench"), task]
-        if self.args.model:
-            words += ["--model", self.args.model]
-        for name, value in {"threads": self.args.threads, "runs": self.args.runs, **options}.items():
-            words += [f"--{name.replace('_', '-')}", str(value)]
-        done = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True)
-        return json.loads(done.stdout.splitlines()[-1])
+        model = {"model": self.args.model} if self.args.model else {}
+        options = {**model, "threads": self.args.threads, "runs": self.args.runs, **options}
+        return Child([self.args.build / "bin/ltxv-bench", task, *words(options)]).json
 
     def step(self, **options):
         return self.run("step", **{"width": WIDTH, "height": WIDTH, "frames": FRAMES, "steps": STEPS, **options})["step_seconds"]
@@ -62,11 +58,6 @@ def measure(bench, most_threads):
     series["threads"]["denoising step, 65 frames of 256x256"] = [point(n, bench.step(threads=n, **large)) for n in threads]
     series["threads"]["whole run, 65 frames of 256x256"] = [point(n, bench.whole(threads=n, **large)) for n in threads]
     return series
-
-
-def processor():
-    with open("/proc/cpuinfo") as cpus:
-        return next((line.split(":")[1].strip() for line in cpus if line.startswith("model name")), platform.machine())
 
 
 def plot(record, path):
@@ -108,7 +99,7 @@ def main():
         bench = Bench(args)
         about = bench.run("step", width=WIDTH, height=WIDTH, frames=9, steps=2, runs=1)
         record = dict(date=datetime.date.today().isoformat(), version=about["version"], model=pathlib.Path(about["engine"]["model"]).name,
-                      processor=f"{processor()}, {about['library']['cpu_capability']}", threads=args.threads, load_average=os.getloadavg()[0],
+                      processor=f"{cpu_name()}, {about['library']['cpu_capability']}", threads=args.threads, load_average=os.getloadavg()[0],
                       command=" ".join(sys.argv[1:]), series=measure(bench, args.threads))
     if args.output:
         args.output.write_text(json.dumps(record, indent=1) + "\n")

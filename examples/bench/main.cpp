@@ -2,12 +2,11 @@
 //   ltxv-bench step --steps 12 --runs 5
 //   ltxv-bench decode --model MODEL --shape 4,8,8 --dtype bf16
 // A fresh process for each measurement: peak memory is that of the process.
-#include <malloc.h>
-
 #include <iostream>
 #include <ltxv/ltxv.hpp>
 #include <map>
 
+#include "../large_blocks.h"
 #include "measure.h"
 #include "options.h"
 
@@ -195,10 +194,7 @@ json run(const Options& o) {
 }  // namespace bench
 
 int main(int argc, char** argv) {
-  // As `ltxv` does: large blocks stay with the process instead of going back to the system after every use.
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, -1);
-  mallopt(M_TOP_PAD, 64 << 20);
+  keep_large_blocks();  // as `ltxv` does
   bench::Options options;
   try {
     options = bench::parse(argc, argv);

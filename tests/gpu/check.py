@@ -138,7 +138,7 @@ class Check:
             bad = [c for c in checks if not c["good"]]
             return f"{len(bad)} of {len(checks)} cases failed, first {bad[0]['case']}: {bad[0]['note']}" if bad else "" if checks else "no case ran"
         name = f"correctness-{op}-{variant}"
-        self.judge("correctness", op, variant, self.step(name, [self.program("gpu_kernel_checks"), "check", op, variant], 120, read=read))
+        self.verdicts["correctness", op, variant] = self.step(name, [self.program("gpu_kernel_checks"), "check", op, variant], 120, read=read)
 
     def good_kernels(self):
         """Kernels that passed everything there is to pass."""
@@ -148,9 +148,6 @@ class Check:
         """Makes what is measured what a build would choose that has this run's record."""
         chosen = {op: variant for op, variant in sorted(self.good_kernels())}  # cuda_wgmma comes behind cuda_mma
         return {"LTXV_KERNELS": ",".join(f"{op}={variant}" for op, variant in chosen.items())} if chosen else {}
-
-    def judge(self, kind, op, variant, good):
-        self.verdicts[kind, op, variant] = good
 
     def sanitizer(self):
         tool = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
@@ -172,9 +169,7 @@ class Check:
             name = f"sanitizer-{kind}-{op}-{variant}"
             if status == 0:
                 self.note(name, "passed", 0, "in one process with the others")
-                self.judge(kind, op, variant, True)
-            else:
-                self.judge(kind, op, variant, self.step(name, [*words, op, variant], 60, libraries))
+            self.verdicts[kind, op, variant] = status == 0 or self.step(name, [*words, op, variant], 60, libraries)
 
     def engine(self):
         """The tiny model on the device against the CPU, in both number formats, with and without graphs."""

@@ -2,33 +2,20 @@
 // CASES_DIR/<version>/transformer single predictions: one level for all tokens, one a token, perturbed blocks. Weights in both layouts.
 // Not part of ctest. Exit status 1 when a result is more than 1e-4 of the deviation off.
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
 
-#include "base/error.h"
 #include "pipeline/spec_files.h"
+#include "support/oracle_cases.h"
 #include "transformer/rope.h"
 #include "transformer/transformer.h"
-#include "weights/tensor_io.h"
 
 namespace fs = std::filesystem;
 using namespace ltxv;
+using test::load_case, test::original_file, test::read_json;
 
 namespace {
 
 using Tensors = std::map<std::string, at::Tensor>;
 int g_bad = 0, g_all = 0;
-
-Tensors load(const fs::path& path) {
-  Tensors out;
-  const auto source = open_tensors(path.string());
-  for (const auto& entry : source->entries()) out[entry.name] = to_tensor(entry, source);
-  return out;
-}
-
-nlohmann::json read_json(const fs::path& path) { return nlohmann::json::parse(std::ifstream(path)); }
 
 void compare(const std::string& what, const at::Tensor& got, const at::Tensor& want) {
   LTXV_CHECK(got.sizes() == want.sizes(), what, ": shape ", got.sizes(), " instead of ", want.sizes());
@@ -44,7 +31,7 @@ at::Tensor doubled(const at::Tensor& table) { return table.repeat_interleave(2, 
 
 void check_rope(const fs::path& cases) {
   for (const auto& folder : fs::directory_iterator(cases / "rope")) {
-    auto inputs = load(folder.path() / "inputs.safetensors"), expected = load(folder.path() / "expected.safetensors");
+    auto inputs = load_case(folder.path() / "inputs.safetensors"), expected = load_case(folder.path() / "expected.safetensors");
     TransformerConfig config;
     config.head_count = 2, config.head_width = expected.at("cos").size(2) / 2;
     const auto positions = inputs.at("coords")[0].contiguous();
@@ -65,7 +52,7 @@ void check_transformer(const fs::path& folder, const std::string& name, const Tr
     return transformer.forward({of_row("hidden_states"), transformer.noise_levels(levels.flatten()), rope, {&prompt}, perturbation}, {})[0];
   };
   for (const auto& path : fs::directory_iterator(folder)) {
-    auto inputs = load(path.path() / "inputs.safetensors"), expected = load(path.path() / "expected.safetensors");
+    auto inputs = load_case(path.path() / "inputs.safetensors"), expected = load_case(path.path() / "expected.safetensors");
     const auto about = read_json(path.path() / "case.json");
     const std::string where = name + " " + path.path().filename().string();
     if (about.at("kind") != "transformer_stg") {
@@ -82,12 +69,6 @@ void check_transformer(const fs::path& folder, const std::string& name, const Tr
       compare(where + " " + key, predict(inputs, 1, &perturbation), expected.at(key)[1]);
     }
   }
-}
-
-fs::path original_file(const fs::path& folder) {
-  for (const auto& file : fs::directory_iterator(folder))
-    if (file.path().filename().string().rfind("ltxv-", 0) == 0) return file.path();
-  throw IoError("no ltxv-* file in " + folder.string());
 }
 
 }  // namespace

@@ -1,27 +1,16 @@
 // Developer check against reference cases on disk: vae_oracle_check CASES_DIR [bf16]. CASES_DIR/<version>/vae/* hold inputs and
 // expected tensors, model_diffusers/vae and model_original the same weights in two layouts. Not part of ctest.
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
+#include "support/oracle_cases.h"
 #include "vae/vae_config_json.h"
 #include "vae/video_vae.h"
-#include "weights/tensor_io.h"
 
 namespace fs = std::filesystem;
 using namespace ltxv;
+using test::load_case, test::original_file, test::read_json;
 
 namespace {
-
-std::map<std::string, at::Tensor> load(const fs::path& path) {
-  std::map<std::string, at::Tensor> out;
-  const auto source = open_tensors(path.string());
-  for (const auto& entry : source->entries()) out[entry.name] = to_tensor(entry, source);
-  return out;
-}
-
-nlohmann::json read_json(const fs::path& path) { return nlohmann::json::parse(std::ifstream(path)); }
 
 VideoVae open_diffusers(const fs::path& folder, at::ScalarType dtype, VaePath path) {
   const auto [config, names] = vae_config_from_diffusers(read_json(folder / "config.json"), (folder / "config.json").string());
@@ -30,15 +19,12 @@ VideoVae open_diffusers(const fs::path& folder, at::ScalarType dtype, VaePath pa
 }
 
 VideoVae open_original(const fs::path& folder, at::ScalarType dtype, VaePath path) {
-  for (const auto& file : fs::directory_iterator(folder)) {
-    if (file.path().filename().string().rfind("ltxv-", 0) != 0) continue;
-    const auto source = open_tensors(file.path().string());
-    const auto metadata = nlohmann::json::parse(source->metadata().at("config"));
-    const VaeConfig config = vae_config_from_original(metadata.at("vae"), file.path().string());
-    Parameters parameters(source, original_vae_names(), dtype, "vae");
-    return VideoVae(config, parameters, VaeParts::both, path);
-  }
-  throw IoError("no ltxv-* file in " + folder.string());
+  const fs::path file = original_file(folder);
+  const auto source = open_tensors(file.string());
+  const auto metadata = nlohmann::json::parse(source->metadata().at("config"));
+  const VaeConfig config = vae_config_from_original(metadata.at("vae"), file.string());
+  Parameters parameters(source, original_vae_names(), dtype, "vae");
+  return VideoVae(config, parameters, VaeParts::both, path);
 }
 
 struct Difference {
@@ -68,7 +54,7 @@ int main(int argc, char** argv) try {
         for (const std::string name : {"encode_1f", "encode_9f", "encode_17f", "decode_1", "decode_3", "decode_with_noise"}) {
           const fs::path dir = at / "vae" / name;
           if (!fs::exists(dir)) continue;
-          auto inputs = load(dir / "inputs.safetensors"), expected = load(dir / "expected.safetensors");
+          auto inputs = load_case(dir / "inputs.safetensors"), expected = load_case(dir / "expected.safetensors");
           RunContext run;
           Difference d{};
           if (name.starts_with("encode")) {
