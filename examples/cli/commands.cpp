@@ -99,30 +99,21 @@ void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) 
     return;
   }
   note_padding(request, reporter);
-  ltxv_video_properties facts{};
-  if (o.generate.window_frames > 0) {  // of any length: into the file window by window
-    engine.generate_file(o.generate, o.output, reporter.hooks(cancel));
-    facts.frame_count = static_cast<int32_t>(number_at(request, "num_frames"));
-    facts.width_px = static_cast<int32_t>(number_at(request, "width"));
-    facts.height_px = static_cast<int32_t>(number_at(request, "height"));
-    facts.frames_per_second = request.is_object() ? request.value("frame_rate", 0.0) : 0.0;
-  } else {
-    const ltxv::video video = engine.generate(o.generate, reporter.hooks(cancel));
-    video.write(o.output, 0, reporter.hooks(cancel));
-    facts = video.info();
-  }
+  engine.generate_file(o.generate, o.output, reporter.hooks(cancel));
+  const int64_t frames = number_at(request, "num_frames"), width = number_at(request, "width"), height = number_at(request, "height");
+  const double rate = request.is_object() ? request.value("frame_rate", 0.0) : 0.0;
   const uint64_t seed = request.is_object() && request.contains("seed") ? request["seed"].get<uint64_t>() : 0;
   const int64_t steps = number_at(request, "num_inference_steps");
-  reporter.note(o.output + ": " + size_text(facts.frame_count, facts.width_px, facts.height_px) + " at " +
-                number_text(facts.frames_per_second) + " fps, seed " + std::to_string(seed) + ", " +
+  reporter.note(o.output + ": " + size_text(frames, width, height) + " at " +
+                number_text(rate) + " fps, seed " + std::to_string(seed) + ", " +
                 std::to_string(steps) + " steps, " + duration_text(watch.seconds()));
   reporter.result(o.output, {{"event", "result"},
                              {"output", o.output},
                              {"seed", seed},
-                             {"width", facts.width_px},
-                             {"height", facts.height_px},
-                             {"frames", facts.frame_count},
-                             {"fps", facts.frames_per_second},
+                             {"width", width},
+                             {"height", height},
+                             {"frames", frames},
+                             {"fps", rate},
                              {"steps", steps},
                              {"seconds", watch.seconds()},
                              {"request", request}});

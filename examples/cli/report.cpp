@@ -71,11 +71,11 @@ ltxv::hooks Reporter::hooks(const ltxv::cancel_token& cancel) {
 void Reporter::progress(const ltxv::progress& p) {
   const auto now = Clock::now();
   const bool new_stage = stage_ != static_cast<int>(p.stage);
-  if (new_stage) {
-    stage_ = static_cast<int>(p.stage);
-    stage_start_ = now;
-  }
-  const double stage_seconds = std::chrono::duration<double>(now - stage_start_).count();
+  stage_ = static_cast<int>(p.stage);
+  const auto index = std::min(static_cast<size_t>(p.stage), stage_start_.size() - 1);
+  if (stage_start_[index] == Clock::time_point{} || p.step < stage_step_[index]) stage_start_[index] = now;
+  stage_step_[index] = p.step;
+  const double stage_seconds = std::chrono::duration<double>(now - stage_start_[index]).count();
   const bool finished = p.step_count > 0 && p.step >= p.step_count;
   if (json_) {
     print_json({{"event", "progress"},

@@ -1,7 +1,9 @@
 #pragma once
 // What the user sees while and after a command runs: a bar or plain lines on stderr, JSON lines or the result on
 // stdout.
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <ltxv/ltxv.hpp>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -48,7 +50,10 @@ class Reporter {
   Terminal terminal_;
   bool bar_visible_ = false;
   int stage_ = -1;
-  Clock::time_point stage_start_{}, last_shown_{};
+  /// When each stage began and the last step it told of: stages take turns where frames are written while later ones are made.
+  std::array<Clock::time_point, 6> stage_start_{};
+  std::array<int64_t, 6> stage_step_{};
+  Clock::time_point last_shown_{};
 };
 
 /// Flushes stdout. A reader that has gone away (EPIPE) has seen what it wanted; any other failure is an error.

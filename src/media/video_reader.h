@@ -2,6 +2,7 @@
 // Images and videos to frames in memory. Files are judged by content, not by name; nothing but the named file is
 // opened.
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,25 @@ struct ReadLimits {
 /// Errors: IoError when missing, damaged or cut short; Unsupported for another format, no picture, a size or count
 /// beyond the limits, or a size that changes between frames. Both name the file.
 Clip read_clip(const std::string& path, const ReadLimits& limits = {});
+
+/// The same in parts: a file that stays open and is decoded once, as long as no part begins before the one read last. Not for several
+/// threads at a time.
+class ClipReader {
+ public:
+  /// Opens nothing yet. `first_frame` and `stop_after_frames` of the limits are not looked at. Errors: as read_clip.
+  explicit ClipReader(const std::string& path, const ReadLimits& limits = {});
+  ~ClipReader();
+  /// Frames [first, first + count), fewer where the file ends before; behind its end the last one. A count of 0: all from `first` on.
+  /// A part that begins before the last one is decoded from the beginning again. Errors: as read_clip.
+  Clip read(int64_t first, int64_t count);
+  /// Decodes what is left of the file, and keeps none of it. Errors: as read_clip.
+  int64_t count_frames();
+
+ private:
+  friend Clip read_clip(const std::string& path, const ReadLimits& limits);
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 /// The JSON kept by VideoWriter (of a sequence, in its first file); empty if the file holds none. Errors: as read_clip.
 std::string read_metadata(const std::string& path);

@@ -28,11 +28,11 @@ int64_t open_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, c
   return loras ? loras->reference_downscale() : 1;
 }
 
-void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run) {
+void read_adaptation(Engine::Impl& engine, MediaFiles& files, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run) {
   media.control_downscale = open_adaptation(engine, resolved, run);
   const std::string& path = resolved.request.control_path;
   if (path.empty()) return;
-  media.control = read_control_frames(path, control_sizes(resolved, engine.spec.vae.compression, media.control_downscale), all_frames(resolved));
+  media.control = read_control_frames(files, path, control_sizes(resolved, engine.spec.vae.compression, media.control_downscale), all_frames(resolved));
 }
 
 void add_control(Engine::Impl& engine, const ResolvedRequest& resolved, const RunMedia& media, StartState& start, NoiseSource& noise,

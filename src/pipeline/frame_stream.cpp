@@ -15,7 +15,7 @@ void FrameStream::take(const at::Tensor& computed) {
   auto frames = resize_to_padded(computed.narrow(2, 0, wanted), resolved_);
   if (resolved_.request.composite) {
     const auto part = [&](const at::Tensor& t) { return t.narrow(2, count_, wanted); };
-    const FittedVideo kept = kept_.frames.defined() ? FittedVideo{part(kept_.frames), part(kept_.mask)} : read_kept_pixels(resolved_, {count_, wanted});
+    const FittedVideo kept = kept_.frames.defined() ? FittedVideo{part(kept_.frames), part(kept_.mask)} : read_kept_pixels(files_, resolved_, {count_, wanted});
     frames = composite(frames, kept.frames, kept.mask);
   }
   frames = crop_picture(frames, resolved_);

@@ -22,6 +22,7 @@ class FrameStream {
   const ResolvedRequest& resolved_;
   const FrameSink* sink_;
   FittedVideo kept_;
+  MediaFiles files_;
   std::vector<at::Tensor> collected_;
   int64_t count_ = 0;
 };

@@ -51,11 +51,16 @@ GenerateResult Engine::generate(const Request& request, const RunHooks& hooks, c
   const PlacementPlan plan = impl_->plan(last.latent, std::max(most_predictions(resolved), most_predictions(last)));
   impl_->warn_of_memory(plan, run);
   NoiseSource noise = open_noise(r.noise_path, *r.seed);
-  RunMedia media = read_media(resolved, spec);
-  read_adaptation(*impl_, resolved, media, run);
-  RunMedia last_media = two_passes ? read_media(last, spec) : RunMedia{};
-  if (two_passes) read_adaptation(*impl_, last, last_media, run);
-  const auto kept = r.composite ? read_kept_pixels(last, {0, last.asked.frames}) : FittedVideo{};
+  RunMedia media, last_media;
+  FittedVideo kept;
+  {
+    MediaFiles files;
+    media = read_media(files, resolved, spec);
+    read_adaptation(*impl_, files, resolved, media, run);
+    if (two_passes) last_media = read_media(files, last, spec);
+    if (two_passes) read_adaptation(*impl_, files, last, last_media, run);
+    if (r.composite) kept = read_kept_pixels(files, last, {0, last.asked.frames});
+  }
   check_draws(noise, pass_draws(resolved, media, spec, ""));
   if (two_passes) check_draws(noise, pass_draws(last, last_media, spec, "pass2_"));
   check_draws(noise, decode_draws(last, last.latent, spec));

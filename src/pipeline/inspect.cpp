@@ -137,9 +137,11 @@ std::string inspect(const std::string& path) {
     if (kind_of(*source) == FileKind::upsampler) describe_upsampler(path, j);
     if (kind_of(*source) == FileKind::vae) describe_vae_file(path, j);
   } else {
-    const auto clip = media::read_clip(path);
-    j["kind"] = clip.frames == 1 ? "image" : "video";
-    j["frames"] = clip.frames;
+    media::ClipReader reader(path);
+    const int64_t frames = reader.count_frames();
+    const auto clip = reader.read(frames - 1, 1);
+    j["kind"] = frames == 1 ? "image" : "video";
+    j["frames"] = frames;
     j["width"] = clip.width;
     j["height"] = clip.height;
     j["frame_rate"] = clip.frames_per_second;

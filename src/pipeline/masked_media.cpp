@@ -29,46 +29,39 @@ at::Tensor composite(const at::Tensor& frames, const at::Tensor& original, const
 namespace {
 
 // Brightness of a part of the file, in its own size; a picture is all its frames.
-at::Tensor read_mask_file(const std::string& path, const FrameRange& range) {
-  if (is_tensor_file(path)) {
-    const auto tensors = load_tensors(path);
-    if (const auto it = tensors.find("mask"); it != tensors.end()) {
-      const auto mask = it->second.to(at::kFloat);
-      LTXV_REQUIRE(BadWeights, mask.dim() == 5 && mask.size(0) == 1 && mask.size(1) == 1 && mask.numel() > 0, path,
-                   ": tensor \"mask\" is ", mask.sizes(), ", expected [1,1,T,H,W]");
-      LTXV_CHECK(mask.min().item<float>() >= 0 && mask.max().item<float>() <= 1, path, ": tensor \"mask\" leaves [0,1]");
-      return part_of(mask, range);
-    }
-  }
-  return (read_file_frames(path, range).mean(at::IntArrayRef{1}, /*keepdim=*/true) + 1) / 2;
+at::Tensor read_mask_file(MediaFile& file, const FrameRange& range) {
+  if (file.find_tensor("mask")) return file.tensor("mask", 1, range);
+  return (file.frames(range).mean(at::IntArrayRef{1}, /*keepdim=*/true) + 1) / 2;
 }
 
-int64_t count_mask_frames(const std::string& path) {
-  return is_tensor_file(path) ? read_mask_file(path, {}).size(2) : count_frames(path);
+int64_t count_mask_frames(MediaFile& file) {
+  const TensorEntry* mask = file.find_tensor("mask");
+  return mask ? file.tensor("mask", 1, {0, 1}), mask->shape[2] : file.count_frames();
 }
 
 }  // namespace
 
-at::Tensor read_mask(const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
+at::Tensor read_mask(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
   const PixelShape& asked = resolved.asked;
   const FrameRange wanted{std::min(range.first, asked.frames - 1), range.count};
-  const auto mask = read_mask_file(path, wanted);
+  const auto mask = read_mask_file(files[path], wanted);
+  LTXV_CHECK(mask.min().item<float>() >= 0 && mask.max().item<float>() <= 1, path, ": tensor \"mask\" leaves [0,1]");
   return pad_to_computed(fill_up(cleaned(fitted(mask, asked)), range.count), resolved);
 }
 
-void check_mask_file(const std::string& path, const ResolvedRequest& resolved) {
-  const int64_t count = count_mask_frames(path), asked = resolved.asked.frames;
+void check_mask_file(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved) {
+  const int64_t count = count_mask_frames(files[path]), asked = resolved.asked.frames;
   LTXV_CHECK(count == 1 || count >= asked, path, ": the mask has ", count, " frames, this run needs 1 or ", asked);
   constexpr int64_t kAtOnce = 64;
   for (int64_t first = 0; first < std::min(count, asked); first += kAtOnce)
-    if (read_mask(path, resolved, {first, std::min(kAtOnce, asked - first)}).max().item<float>() > 0) return;
+    if (read_mask(files, path, resolved, {first, std::min(kAtOnce, asked - first)}).max().item<float>() > 0) return;
   throw InvalidArgument(text(path, ": the mask is black everywhere, so nothing would be generated (white is generated anew)"));
 }
 
-FittedVideo read_fitted_inside(const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
+FittedVideo read_fitted_inside(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
   const PixelShape& asked = resolved.asked;
-  const int64_t have = std::min(count_frames(path), asked.frames);
-  auto frames = read_file_frames(path, {std::min(range.first, have - 1), range.count});
+  const int64_t have = std::min(files[path].count_frames(), asked.frames);
+  auto frames = files[path].frames({std::min(range.first, have - 1), range.count});
   const double scale = std::min(static_cast<double>(asked.height) / static_cast<double>(frames.size(3)),
                                 static_cast<double>(asked.width) / static_cast<double>(frames.size(4)));
   const auto scaled = [&](int64_t size, int64_t most) {
@@ -115,24 +108,24 @@ at::Tensor frames_for_pass(const at::Tensor& frames, const ResolvedRequest& reso
 
 bool keeps_parts(const Request& request) { return request.outpaint || !request.mask_path.empty(); }
 
-at::Tensor read_pass_mask(const ResolvedRequest& resolved, const FrameRange& range) {
+at::Tensor read_pass_mask(MediaFiles& files, const ResolvedRequest& resolved, const FrameRange& range) {
   const Request& r = resolved.request;
   const FrameRange of_result = result_frames(range, resolved.frame_step);
-  const auto mask = r.outpaint ? read_fitted_inside(r.input_video_path, resolved, of_result).mask : read_mask(r.mask_path, resolved, of_result);
+  const auto mask = r.outpaint ? read_fitted_inside(files, r.input_video_path, resolved, of_result).mask : read_mask(files, r.mask_path, resolved, of_result);
   return mask_for_pass(mask, range, resolved);
 }
 
-at::Tensor read_pass_frames(const ResolvedRequest& resolved, const FrameRange& range) {
+at::Tensor read_pass_frames(MediaFiles& files, const ResolvedRequest& resolved, const FrameRange& range) {
   const Request& r = resolved.request;
-  if (!r.outpaint) return read_input_frames(r.input_video_path, resolved, range);
+  if (!r.outpaint) return read_input_frames(files, r.input_video_path, resolved, range);
   const int64_t step = resolved.frame_step;
-  return frames_for_pass(read_fitted_inside(r.input_video_path, resolved, {range.first * step, (range.count - 1) * step + 1}).frames, resolved);
+  return frames_for_pass(read_fitted_inside(files, r.input_video_path, resolved, {range.first * step, (range.count - 1) * step + 1}).frames, resolved);
 }
 
-FittedVideo read_kept_pixels(const ResolvedRequest& resolved, const FrameRange& range) {
+FittedVideo read_kept_pixels(MediaFiles& files, const ResolvedRequest& resolved, const FrameRange& range) {
   const Request& r = resolved.request;
-  if (r.outpaint) return read_fitted_inside(r.input_video_path, resolved, range);
-  return {read_original_frames(r.input_video_path, resolved, range), read_mask(r.mask_path, resolved, range)};
+  if (r.outpaint) return read_fitted_inside(files, r.input_video_path, resolved, range);
+  return {read_original_frames(files, r.input_video_path, resolved, range), read_mask(files, r.mask_path, resolved, range)};
 }
 
 }  // namespace ltxv

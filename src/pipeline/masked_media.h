@@ -12,9 +12,9 @@ at::Tensor composite(const at::Tensor& frames, const at::Tensor& original, const
 /// A mask over the padded size for a part of the result, 1 = generate: the brightness of an image (for all frames) or clip, cropped and
 /// resized like an input video; within 5 % of black or white it is black or white. The padding is kept.
 /// Shapes: f32 [1,1,T,H,W] in [0,1].   Errors: IoError, BadWeights; InvalidArgument for too few frames, as far as the part shows it.
-at::Tensor read_mask(const std::string& path, const ResolvedRequest& resolved, const FrameRange& range);
+at::Tensor read_mask(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved, const FrameRange& range);
 /// Errors: InvalidArgument for a mask without white in any frame that is asked for, or with too few frames.
-void check_mask_file(const std::string& path, const ResolvedRequest& resolved);
+void check_mask_file(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved);
 
 /// An input video scaled to lie inside the padded shape, and the mask of what it does not cover in space and time.
 struct FittedVideo {
@@ -22,7 +22,7 @@ struct FittedVideo {
   at::Tensor mask;    ///< f32 [1,1,T,H,W]
 };
 /// Of a part of the result.   Errors: as above; InvalidArgument when the clip covers everything.
-FittedVideo read_fitted_inside(const std::string& path, const ResolvedRequest& resolved, const FrameRange& range);
+FittedVideo read_fitted_inside(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved, const FrameRange& range);
 
 /// Which frames of the result the frames of a part of a pass stand for: a pass at a lower rate has several a frame.
 FrameRange result_frames(const FrameRange& range, int64_t frame_step);
@@ -35,10 +35,10 @@ at::Tensor frames_for_pass(const at::Tensor& frames, const ResolvedRequest& reso
 /// True where a run keeps parts of its input video.
 bool keeps_parts(const Request& request);
 /// The mask of such a run for a part of a pass, at the pass's size. Shapes, errors: as read_mask; read_fitted_inside.
-at::Tensor read_pass_mask(const ResolvedRequest& resolved, const FrameRange& range);
+at::Tensor read_pass_mask(MediaFiles& files, const ResolvedRequest& resolved, const FrameRange& range);
 /// The frames of the input video for a part of a pass, at its size, outpainted borders included. Errors: as read_input_frames.
-at::Tensor read_pass_frames(const ResolvedRequest& resolved, const FrameRange& range);
+at::Tensor read_pass_frames(MediaFiles& files, const ResolvedRequest& resolved, const FrameRange& range);
 /// What compositing copies for a part of the result, at the padded size. Errors: as above.
-FittedVideo read_kept_pixels(const ResolvedRequest& resolved, const FrameRange& range);
+FittedVideo read_kept_pixels(MediaFiles& files, const ResolvedRequest& resolved, const FrameRange& range);
 
 }  // namespace ltxv

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "media/video_reader.h"
 #include "pipeline/engine.h"
-#include "pipeline/tensor_files.h"
+#include "weights/file_bytes.h"
+#include "weights/tensor_io.h"
 
 namespace ltxv {
 namespace {
@@ -59,28 +59,54 @@ at::Tensor fitted(const at::Tensor& frames, const PixelShape& fit) {
   return resize(crop_to_aspect(frames, fit.height, fit.width), fit.height, fit.width);
 }
 
-at::Tensor read_file_frames(const std::string& path, const FrameRange& range, double* frames_per_second) {
-  if (frames_per_second) *frames_per_second = 0;
-  if (!is_tensor_file(path)) {
-    const auto clip = media::read_clip(path, {.first_frame = range.first, .stop_after_frames = range.count});
-    if (frames_per_second) *frames_per_second = clip.frames_per_second;
-    return to_frames(clip);
-  }
-  const auto frames = load_tensor(path, "frames", 5);
-  LTXV_REQUIRE(BadWeights, frames.size(0) == 1 && frames.size(1) == 3 && frames.numel() > 0, path, ": tensor \"frames\" is ",
-               frames.sizes(), ", expected [1,3,T,H,W]");
-  return part_of(frames, range);
+MediaFile::MediaFile(std::string path) : path_(std::move(path)) {}
+
+media::Clip MediaFile::clip(const FrameRange& range) {
+  if (!reader_) reader_ = std::make_unique<media::ClipReader>(path_);
+  return reader_->read(range.first, range.count);
 }
+
+at::Tensor MediaFile::frames(const FrameRange& range, double* frames_per_second) {
+  if (frames_per_second) *frames_per_second = 0;
+  if (is_tensor_file(path_)) return tensor("frames", 3, range);
+  const auto part = clip(range);
+  if (frames_per_second) *frames_per_second = part.frames_per_second;
+  return to_frames(part);
+}
+
+int64_t MediaFile::count_frames() {
+  if (is_tensor_file(path_)) return tensor("frames", 3, {0, 1}), find_tensor("frames")->shape[2];
+  if (!reader_) reader_ = std::make_unique<media::ClipReader>(path_);
+  return reader_->count_frames();
+}
+
+const TensorEntry* MediaFile::find_tensor(const std::string& name) {
+  if (!is_tensor_file(path_)) return nullptr;
+  // Mapped, since frames as tensors are large. Programs that write such files replace them, which leaves the old one in place.
+  if (!source_) source_ = open_tensors(path_, FileAccess::map);
+  return source_->find(name);
+}
+
+at::Tensor MediaFile::tensor(const std::string& name, int64_t channels, const FrameRange& range) {
+  const TensorEntry* entry = find_tensor(name);
+  LTXV_REQUIRE(BadWeights, entry != nullptr, path_, ": tensor \"", name, "\" is missing");
+  const at::IntArrayRef shape(entry->shape);
+  LTXV_REQUIRE(BadWeights, shape.size() == 5 && shape[0] == 1 && shape[1] == channels && c10::multiply_integers(shape) > 0 && !is_block_type(entry->type),
+               path_, ": tensor \"", name, "\" is ", shape, ", expected [1,", channels, ",T,H,W]");
+  if (sound_ != name) {
+    LTXV_REQUIRE(NumericError, !has_nan_or_inf(*entry), path_, ": tensor \"", name, "\" holds NaN or Inf");
+    sound_ = name;
+  }
+  const auto part = part_of(to_tensor(*entry, source_), range).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  if (entry->mapped) let_go_of_pages(entry->data, entry->byte_count);
+  return part;
+}
+
+MediaFile& MediaFiles::operator[](const std::string& path) { return files_.try_emplace(path, path).first->second; }
 
 at::Tensor read_frames(const std::string& path, const PixelShape* fit, double* frames_per_second) {
-  const auto frames = read_file_frames(path, {}, frames_per_second);
+  const auto frames = MediaFile(path).frames({}, frames_per_second);
   return fit ? fitted(frames, *fit) : frames;
-}
-
-int64_t count_frames(const std::string& path) {
-  if (is_tensor_file(path)) return read_file_frames(path, {}).size(2);
-  constexpr int64_t kBehindAnyEnd = int64_t{1} << 40;
-  return media::read_clip(path, {.first_frame = kBehindAnyEnd}).first_frame + 1;
 }
 
 bool other_size(const ResolvedRequest& resolved) {

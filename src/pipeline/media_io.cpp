@@ -17,29 +17,29 @@ namespace ltxv {
 namespace {
 
 // Frames of a file at the padded size, by the request's rule. Tensor files hold frames that are prepared already.
-at::Tensor read_prepared(const std::string& path, MediaUse use, const ResolvedRequest& resolved, const FrameRange& range) {
+at::Tensor read_prepared(MediaFiles& files, const std::string& path, MediaUse use, const ResolvedRequest& resolved, const FrameRange& range) {
   const ImagePrep prep = resolved.request.image_prep;
   if (prep == ImagePrep::plain || is_tensor_file(path))
-    return pad_to_computed(fitted(read_file_frames(path, range), resolved.asked), resolved);
-  const auto clip = media::read_clip(path, {.first_frame = range.first, .stop_after_frames = range.count});
+    return pad_to_computed(fitted(files[path].frames(range), resolved.asked), resolved);
+  const auto clip = files[path].clip(range);
   if (prep == ImagePrep::official) return prepare_official(clip, use, resolved);
   return pad_to_computed(prepare_diffusers(clip, resolved), resolved);
 }
 
 // The same at the size of this pass. Of a run with two passes the frames of a tensor file are a reference's own: not cropped.
 // `range` counts the frames of the file.
-at::Tensor read_for_pass(const std::string& path, MediaUse use, const ResolvedRequest& resolved, const FrameRange& range) {
+at::Tensor read_for_pass(MediaFiles& files, const std::string& path, MediaUse use, const ResolvedRequest& resolved, const FrameRange& range) {
   const PixelShape& size = resolved.computed;
-  if (!other_size(resolved)) return read_prepared(path, use, resolved, range);
-  return resize_plain(is_tensor_file(path) ? read_file_frames(path, range) : read_prepared(path, use, resolved, range), size.height,
+  if (!other_size(resolved)) return read_prepared(files, path, use, resolved, range);
+  return resize_plain(is_tensor_file(path) ? files[path].frames(range) : read_prepared(files, path, use, resolved, range), size.height,
                       size.width);
 }
 
 }  // namespace
 
-at::Tensor read_condition(const ConditionItem& item, const ResolvedRequest& resolved, const Compression& compression) {
+at::Tensor read_condition(MediaFiles& files, const ConditionItem& item, const ResolvedRequest& resolved, const Compression& compression) {
   // A pass at a lower rate sees every second frame, or fewer. What lies behind the end of the video is not read.
-  const auto frames = read_for_pass(item.path, MediaUse::condition, resolved, {0, resolved.padded.frames}).slice(2, 0, std::nullopt, resolved.frame_step);
+  const auto frames = read_for_pass(files, item.path, MediaUse::condition, resolved, {0, resolved.padded.frames}).slice(2, 0, std::nullopt, resolved.frame_step);
   const int64_t index = item.frame_index / resolved.frame_step, room = resolved.computed.frames - index;
   const int64_t usable = (std::min(frames.size(2), room) - 1) / compression.temporal * compression.temporal + 1;
   LTXV_CHECK(usable == 1 || (index % compression.temporal == 0 && item.frame_index % resolved.frame_step == 0), "condition ", item.path,
@@ -50,9 +50,9 @@ at::Tensor read_condition(const ConditionItem& item, const ResolvedRequest& reso
 namespace {
 
 // Every frame_step'th frame of the file for a part of this pass. The file must reach as far as frames are asked for.
-at::Tensor read_part(const std::string& what, const std::string& path, MediaUse use, const ResolvedRequest& resolved, const FrameRange& range) {
+at::Tensor read_part(MediaFiles& files, const std::string& what, const std::string& path, MediaUse use, const ResolvedRequest& resolved, const FrameRange& range) {
   const int64_t step = resolved.frame_step, first = std::min(range.first * step, resolved.asked.frames - 1);
-  const auto frames = read_for_pass(path, use, resolved, {first, (range.count - 1) * step + 1});
+  const auto frames = read_for_pass(files, path, use, resolved, {first, (range.count - 1) * step + 1});
   const int64_t needed = std::min(first + (range.count - 1) * step + 1, resolved.asked.frames) - first;
   LTXV_CHECK(frames.size(2) >= needed, what, path, ": ", first + frames.size(2), " usable frames, this run needs ", resolved.asked.frames);
   return fill_up(frames.slice(2, 0, std::nullopt, step), range.count);
@@ -60,22 +60,25 @@ at::Tensor read_part(const std::string& what, const std::string& path, MediaUse 
 
 }  // namespace
 
-at::Tensor read_control_frames(const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
-  const auto start = read_for_pass(path, MediaUse::condition, resolved, {0, 2});
-  if (start.size(2) == 1) return start;  // a still, whatever part is asked for
+at::Tensor read_control_frames(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
+  // A still, whatever part is asked for. Only a part that could be one is looked at, since a clip is not read backwards.
+  if (range.first == 0) {
+    const auto start = read_for_pass(files, path, MediaUse::condition, resolved, {0, 2});
+    if (start.size(2) == 1) return start;
+  }
   try {
-    return read_part("control ", path, MediaUse::condition, resolved, range);
+    return read_part(files, "control ", path, MediaUse::condition, resolved, range);
   } catch (const InvalidArgument& error) {
     throw InvalidArgument(text(error.what(), ", or one picture"));
   }
 }
 
-at::Tensor read_input_frames(const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
-  return read_part("", path, MediaUse::input_video, resolved, range);
+at::Tensor read_input_frames(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
+  return read_part(files, "", path, MediaUse::input_video, resolved, range);
 }
 
-at::Tensor read_original_frames(const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
-  return fill_up(pad_to_computed(fitted(read_file_frames(path, range), resolved.asked), resolved), range.count);
+at::Tensor read_original_frames(MediaFiles& files, const std::string& path, const ResolvedRequest& resolved, const FrameRange& range) {
+  return fill_up(pad_to_computed(fitted(files[path].frames(range), resolved.asked), resolved), range.count);
 }
 
 at::Tensor crop_picture(const at::Tensor& frames, const ResolvedRequest& resolved) {
@@ -99,6 +102,9 @@ void check_output_path(const std::string& path) {
 }
 
 namespace {
+
+// The same on every machine, since the encoder's bytes follow its thread count.
+constexpr int kEncoderThreads = 4;
 
 void write_pictures(media::VideoWriter& writer, const at::Tensor& frames, int64_t first, int64_t count, RunContext& run) {
   for (int64_t t = 0; t < frames.size(2); ++t) {
@@ -128,7 +134,8 @@ GenerateResult generate_to_file(Engine& engine, const Request& request, const st
                          writer = media::VideoWriter::open(path, resolved.asked.width, resolved.asked.height,
                                                            {.frames_per_second = resolved.request.frames_per_second,
                                                             .metadata_json = metadata_json,
-                                                            .frame_count = count});
+                                                            .frame_count = count,
+                                                            .thread_count = kEncoderThreads});
                        },
                        .write = [&](const at::Tensor& frames) {
                          write_pictures(*writer, frames, written, count, run);
@@ -149,8 +156,6 @@ void write_frames(const std::string& path, const at::Tensor& frames, double fram
   }
   RunContext run(hooks);
   const int64_t count = frames.size(2), height = frames.size(3), width = frames.size(4);
-  // The same on every machine, since the encoder's bytes follow its thread count.
-  constexpr int kEncoderThreads = 4;
   const auto writer = media::VideoWriter::open(path, width, height,
                                                {.frames_per_second = frames_per_second,
                                                 .metadata_json = metadata_json,

@@ -11,6 +11,7 @@
 #include "diffusion/conditioning.h"
 #include "diffusion/sampler.h"
 #include "pipeline/engine_impl.h"
+#include "pipeline/media_frames.h"
 #include "pipeline/prediction_graphs.h"
 #include "transformer/transformer.h"
 
@@ -27,10 +28,10 @@ struct RunMedia {
 };
 
 /// Errors: IoError, InvalidArgument, BadWeights naming the file.
-RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec);
+RunMedia read_media(MediaFiles& files, const ResolvedRequest& resolved, const ModelSpec& spec);
 
 /// Latents that an input video's file holds at the computed shape; undefined where it holds frames. Errors: InvalidArgument.
-at::Tensor read_video_latents(const ResolvedRequest& resolved, const ModelSpec& spec);
+at::Tensor read_video_latents(MediaFiles& files, const ResolvedRequest& resolved, const ModelSpec& spec);
 
 /// Where latent frames of this run lie in time.
 FrameRule frame_rule(const ResolvedRequest& resolved, const ModelSpec& spec);
@@ -38,7 +39,7 @@ FrameRule frame_rule(const ResolvedRequest& resolved, const ModelSpec& spec);
 /// Opens the LoRAs and reads the control clip: cropped to the video's aspect, and smaller where a LoRA says so.
 /// Errors: as WeightStore::open_loras and read_condition; InvalidArgument for a clip shorter than the video (a still may be), or a
 ///         size off the coarser grid.
-void read_adaptation(Engine::Impl& engine, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run);
+void read_adaptation(Engine::Impl& engine, MediaFiles& files, const ResolvedRequest& resolved, RunMedia& media, const RunContext& run);
 
 /// The same in two halves: opens the LoRAs and says how many times smaller than the video the control clip is; and the request whose
 /// sizes are those of the control clip.

@@ -3,7 +3,6 @@
 #include "pipeline/masked_media.h"
 #include "pipeline/media_io.h"
 #include "pipeline/stages.h"
-#include "pipeline/tensor_files.h"
 
 namespace ltxv {
 namespace {
@@ -48,32 +47,30 @@ StartVolume mix_input_video(Engine::Impl& engine, const ResolvedRequest& resolve
 
 }  // namespace
 
-at::Tensor read_video_latents(const ResolvedRequest& resolved, const ModelSpec& spec) {
+at::Tensor read_video_latents(MediaFiles& files, const ResolvedRequest& resolved, const ModelSpec& spec) {
   const std::string& path = resolved.request.input_video_path;
   if (!is_tensor_file(path) || resolved.request.outpaint) return {};
-  const auto tensors = load_tensors(path);
-  const auto it = tensors.find("latents");
-  if (it == tensors.end()) return {};
+  if (!files[path].find_tensor("latents")) return {};
   LTXV_CHECK(!resolved.request.composite, path, ": holds latents; composite needs an input video with pixels");
   LTXV_CHECK(resolved.request.pass_count < 2 || !keeps_parts(resolved.request), path,
              ": holds latents of one size; a mask in two passes needs an input video with pixels, to keep them at both sizes");
   const LatentShape& l = resolved.latent;
-  const auto latents = it->second.to(at::kFloat);
+  const auto latents = files[path].tensor("latents", spec.vae.latent_channels, {});
   LTXV_CHECK(latents.sizes() == at::IntArrayRef({1, spec.vae.latent_channels, l.frames, l.height, l.width}), path, ": latents are ",
              latents.sizes(), ", this run needs [1, ", spec.vae.latent_channels, ", ", l.frames, ", ", l.height, ", ", l.width, "]");
   return latents;
 }
 
-RunMedia read_media(const ResolvedRequest& resolved, const ModelSpec& spec) {
+RunMedia read_media(MediaFiles& files, const ResolvedRequest& resolved, const ModelSpec& spec) {
   RunMedia media;
   for (const ConditionItem& item : resolved.request.conditions)
-    media.conditions.push_back(read_condition(item, resolved, spec.vae.compression));
+    media.conditions.push_back(read_condition(files, item, resolved, spec.vae.compression));
   const Request& r = resolved.request;
   if (r.input_video_path.empty()) return media;
-  if (!r.mask_path.empty()) check_mask_file(r.mask_path, resolved);
-  if (keeps_parts(r)) media.mask = read_pass_mask(resolved, all_frames(resolved));
-  media.video_latents = read_video_latents(resolved, spec);
-  if (!media.video_latents.defined()) media.video_pixels = read_pass_frames(resolved, all_frames(resolved));
+  if (!r.mask_path.empty()) check_mask_file(files, r.mask_path, resolved);
+  if (keeps_parts(r)) media.mask = read_pass_mask(files, resolved, all_frames(resolved));
+  media.video_latents = read_video_latents(files, resolved, spec);
+  if (!media.video_latents.defined()) media.video_pixels = read_pass_frames(files, resolved, all_frames(resolved));
   return media;
 }
 

@@ -41,29 +41,29 @@ WindowMedia::WindowMedia(Engine::Impl& engine, const ResolvedRequest& pass, cons
   control_downscale_ = open_adaptation(engine, pass, run);
   if (!r.control_path.empty()) {
     const auto sizes = control_sizes(pass, engine.spec.vae.compression, control_downscale_);
-    const int64_t count = count_frames(r.control_path);
+    const int64_t count = files_[r.control_path].count_frames();
     control_is_still_ = count == 1;
     if (!control_is_still_) check_length("control ", r.control_path, count, pass, ", or one picture");
-    control_.emplace([sizes](const FrameRange& range) { return read_control_frames(sizes.request.control_path, sizes, range); },
+    control_.emplace([this, sizes](const FrameRange& range) { return read_control_frames(files_, sizes.request.control_path, sizes, range); },
                      control_is_still_ ? 1 : pass.latent.frames);
   }
   if (r.input_video_path.empty()) return;
-  if (!r.mask_path.empty()) check_mask_file(r.mask_path, pass);
-  video_latents_ = read_video_latents(pass, engine.spec);
+  if (!r.mask_path.empty()) check_mask_file(files_, r.mask_path, pass);
+  video_latents_ = read_video_latents(files_, pass, engine.spec);
   if (video_latents_.defined()) return;
   if (r.outpaint) {
-    read_fitted_inside(r.input_video_path, pass, {0, 1});  // refuses a clip that leaves nothing to do
+    read_fitted_inside(files_, r.input_video_path, pass, {0, 1});  // refuses a clip that leaves nothing to do
   } else {
-    check_length("", r.input_video_path, count_frames(r.input_video_path), pass);
+    check_length("", r.input_video_path, files_[r.input_video_path].count_frames(), pass);
   }
-  video_.emplace([&pass](const FrameRange& range) { return read_pass_frames(pass, range); }, pass.latent.frames);
+  video_.emplace([this](const FrameRange& range) { return read_pass_frames(files_, pass_, range); }, pass.latent.frames);
 }
 
-at::Tensor WindowMedia::kept_part(const Window& window) const {
+at::Tensor WindowMedia::kept_part(const Window& window) {
   // The frames of one latent frame more in front, since the first one of a mask stands for one frame only.
   const Compression& grid = engine_.spec.vae.compression;
   const int64_t first = std::max<int64_t>(window.begin - 1, 0);
-  const auto mask = read_pass_mask(pass_, {first * grid.temporal, (window.end - 1 - first) * grid.temporal + 1});
+  const auto mask = read_pass_mask(files_, pass_, {first * grid.temporal, (window.end - 1 - first) * grid.temporal + 1});
   return kept_strength(mask, grid, pass_.request.mask_blend).narrow(2, window.begin - first, window.end - window.begin);
 }
 

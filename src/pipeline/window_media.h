@@ -33,6 +33,8 @@ class WindowMedia {
   /// Opens LoRAs and looks whether every clip has the frames that the pass will take of it.
   /// Errors: as read_media and read_adaptation.
   WindowMedia(Engine::Impl& engine, const ResolvedRequest& pass, const RunContext& run);
+  WindowMedia(const WindowMedia&) = delete;  // what it reads from is its own
+  WindowMedia& operator=(const WindowMedia&) = delete;
 
   /// True where latent frames of the result must stay beside those of a clip.
   bool has_clips() const { return video_ || video_latents_.defined() || control_; }
@@ -44,10 +46,11 @@ class WindowMedia {
   void fill(WindowContext& context, const Window& window, int64_t shown, const PlacementPlan& plan, RunContext& run);
 
  private:
-  at::Tensor kept_part(const Window& window) const;
+  at::Tensor kept_part(const Window& window);
 
   Engine::Impl& engine_;
   const ResolvedRequest& pass_;
+  MediaFiles files_;
   std::optional<ClipLatents> video_, control_;
   at::Tensor video_latents_;  ///< of a file that holds latents
   bool control_is_still_ = false;

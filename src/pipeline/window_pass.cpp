@@ -10,8 +10,9 @@ WindowPass::WindowPass(Engine::Impl& engine, const ResolvedRequest& pass, const 
       overlap(window_sizes(pass, engine.spec.vae.compression).overlap),
       windows(split_into_windows(pass.latent.frames, window_sizes(pass, engine.spec.vae.compression).size, overlap)),
       media(engine, pass, run) {
+  MediaFiles files;
   for (const ConditionItem& item : pass.request.conditions) {
-    const auto pixels = read_condition(item, pass, engine.spec.vae.compression);
+    const auto pixels = read_condition(files, item, pass, engine.spec.vae.compression);
     if (item.frame_index / pass.frame_step > 0) {
       LTXV_CHECK(pixels.size(2) == 1, "condition ", item.path, ": window-frames takes clips at frame 0 only, and pictures anywhere; this one of ",
                  pixels.size(2), " frames is at frame ", item.frame_index);

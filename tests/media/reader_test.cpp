@@ -175,5 +175,50 @@ TEST(Reader, APartOfAClipOrSequence) {
   }
 }
 
+TEST(Reader, ManyPartsOfAnOpenFile) {
+  const TemporaryFolder folder;
+  for (const std::string name : {"a.mkv", "p%02d.png", "a.gif"}) {
+    const std::string path = folder / name;
+    write_clip(path, 16, 16, flat_frames(16, 16, 7));
+    ClipReader reader(path);
+    const auto expect_part = [&](int64_t first, int64_t count) {
+      const Clip part = reader.read(first, count), alone = read_clip(path, {.first_frame = first, .stop_after_frames = count});
+      EXPECT_EQ(part.rgb, alone.rgb) << name << " " << first << " " << count;
+      EXPECT_EQ(part.first_frame, alone.first_frame) << name << " " << first << " " << count;
+      EXPECT_EQ(part.frames, alone.frames) << name << " " << first << " " << count;
+      EXPECT_EQ(part.width, 16);
+      EXPECT_EQ(part.frames_per_second, alone.frames_per_second);
+    };
+    expect_part(0, 3);   // forwards, overlapping, inside of what is held, with a gap, to the end, behind it
+    expect_part(1, 3);
+    expect_part(1, 1);
+    expect_part(5, 1);
+    expect_part(5, 9);
+    expect_part(40, 2);
+    expect_part(6, 0);
+    EXPECT_EQ(reader.count_frames(), 7) << name;
+    expect_part(2, 2);   // back again
+    EXPECT_EQ(reader.count_frames(), 7) << name;
+    expect_part(3, 0);
+    expect_part(0, 0);
+    EXPECT_EQ(ClipReader(path).count_frames(), 7) << name;
+  }
+}
+
+TEST(Reader, AnOpenFileIsDecodedOnceWhenReadForwards) {
+  // What is behind the part read last must come from the file that was opened, not from one opened again.
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.mkv";
+  write_clip(path, 16, 16, flat_frames(16, 16, 7));
+  const Bytes all = read_clip(path).rgb;
+  ClipReader reader(path);
+  reader.read(0, 2);
+  std::filesystem::remove(path);
+  const size_t frame = all.size() / 7;
+  EXPECT_EQ(reader.read(1, 4).rgb, Bytes(all.begin() + frame, all.begin() + 5 * frame));
+  EXPECT_EQ(reader.count_frames(), 7);
+  EXPECT_THROW(reader.read(0, 1), IoError);
+}
+
 }  // namespace
 }  // namespace ltxv::media

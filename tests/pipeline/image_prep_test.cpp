@@ -23,7 +23,8 @@ ResolvedRequest request(ImagePrep prep, PixelShape asked, int64_t crf) {
 }
 
 at::Tensor condition(ImagePrep prep, PixelShape asked, int64_t crf = 0) {
-  return read_condition({.path = kPicture}, request(prep, asked, crf), {32, 8});
+  MediaFiles files;
+  return read_condition(files, {.path = kPicture}, request(prep, asked, crf), {32, 8});
 }
 
 TEST(ImagePrep, ResamplingEqualsPillow) {
@@ -51,7 +52,8 @@ TEST(ImagePrep, OfficialConditionsArePaddedThenResized) {
 }
 
 TEST(ImagePrep, OfficialInputVideosAreResizedThenPadded) {
-  EXPECT_MATCHES(read_input_frames(kPicture, request(ImagePrep::official, {1, 50, 70}, 0), {0, 1}),
+  MediaFiles files;
+  EXPECT_MATCHES(read_input_frames(files, kPicture, request(ImagePrep::official, {1, 50, 70}, 0), {0, 1}),
                  test::Golden("image_prep")["official_plain/input"], 1e-5);
 }
 
@@ -61,7 +63,8 @@ TEST(ImagePrep, TheCodecLeavesWhatLibx264Leaves) {
   const auto expected = golden["official_codec/input"], clean = golden["official_plain/input"];
   at::Tensor actual;
   try {
-    actual = read_input_frames(kPicture, request(ImagePrep::official, {1, 50, 70}, 29), {0, 1});
+    MediaFiles files;
+    actual = read_input_frames(files, kPicture, request(ImagePrep::official, {1, 50, 70}, 29), {0, 1});
   } catch (const Unsupported& e) {
     GTEST_SKIP() << e.what();
   }
