@@ -25,6 +25,19 @@ at::Tensor crop_to_aspect(const at::Tensor& frames, int64_t height, int64_t widt
   return frames.narrow(3, (have_height - new_height) / 2, new_height).narrow(4, (have_width - new_width) / 2, new_width);
 }
 
+// Whether no element is NaN or Inf, looked up in pieces that do not stay in memory.
+bool holds_numbers(const TensorEntry& entry) {
+  constexpr uint64_t kPiece = 64 << 20;  // a multiple of every element's size
+  for (uint64_t at = 0; at < entry.byte_count; at += kPiece) {
+    TensorEntry piece = entry;
+    piece.data += at;
+    piece.byte_count = std::min(kPiece, entry.byte_count - at);
+    if (has_nan_or_inf(piece)) return false;
+    if (piece.mapped) let_go_of_pages(piece.data, piece.byte_count);
+  }
+  return true;
+}
+
 }  // namespace
 
 bool is_tensor_file(const std::string& path) { return path.ends_with(".safetensors"); }
@@ -94,7 +107,7 @@ at::Tensor MediaFile::tensor(const std::string& name, int64_t channels, const Fr
   LTXV_REQUIRE(BadWeights, shape.size() == 5 && shape[0] == 1 && shape[1] == channels && c10::multiply_integers(shape) > 0 && !is_block_type(entry->type),
                path_, ": tensor \"", name, "\" is ", shape, ", expected [1,", channels, ",T,H,W]");
   if (sound_ != name) {
-    LTXV_REQUIRE(NumericError, !has_nan_or_inf(*entry), path_, ": tensor \"", name, "\" holds NaN or Inf");
+    LTXV_REQUIRE(NumericError, holds_numbers(*entry), path_, ": tensor \"", name, "\" holds NaN or Inf");
     sound_ = name;
   }
   const auto part = part_of(to_tensor(*entry, source_), range).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
