@@ -55,6 +55,7 @@ struct LongRun {
   const std::vector<Prompts>& prompts;
   const std::vector<Window>& windows_of_result;
   int64_t all_steps;
+  int64_t& steps_done;  // of both passes, whose windows take turns
   NoiseSource& common;  // the decoder's draws, and every one when they come from a file
   bool draws_from_file;
   std::map<std::string, at::Tensor>* keep_draws;  // null: nobody asked for them
@@ -87,7 +88,7 @@ at::Tensor sample_window(const LongRun& all, const WindowPass& pass, size_t inde
   const auto step_count = static_cast<int64_t>(sigmas.size());
   StepWatch watch(step_count, text(" of window ", index + 1));
   for (int64_t i = 0; i < step_count; ++i) {
-    all.run.report(Stage::denoise, pass.first_step + static_cast<int64_t>(index) * step_count + i, all.all_steps);
+    all.run.report(Stage::denoise, all.steps_done++, all.all_steps);
     const auto sigma = static_cast<float>(sigmas[i]);
     const float next = i + 1 < step_count ? static_cast<float>(sigmas[i + 1]) : 0.0f;
     const auto levels = (freedom * sigma).flatten();
@@ -107,62 +108,96 @@ at::Tensor sample_window(const LongRun& all, const WindowPass& pass, size_t inde
 at::Tensor enlarged_part(const LongRun& all, const WindowPass& pass, const Window& window) {
   const int64_t step = pass.smaller_step;
   const int64_t begin = std::max<int64_t>(window.begin / step - kUpscaleContext, 0);
-  const int64_t end = std::min((window.end - 1 + step - 1) / step + 1 + kUpscaleContext, pass.smaller.size(2));
-  const auto enlarged = upscale_stage(all.engine, pass.smaller.narrow(2, begin, end - begin).contiguous(),
+  const int64_t end = std::min((window.end - 1 + step - 1) / step + 1 + kUpscaleContext, pass.smaller_frames);
+  const auto enlarged = upscale_stage(all.engine, pass.smaller(begin, end),
                                       *pass.resolved.request.second_pass.adain, all.plan, all.run);
   return enlarged.narrow(2, window.begin - begin * step, window.end - window.begin);
 }
 
-using TakeLatents = std::function<void(const at::Tensor& ready, bool last)>;
+// The windows of one pass, made one after the other.
+class WindowMaker {
+ public:
+  WindowMaker(const LongRun& all, WindowPass& pass) : all_(all), pass_(pass) {}
+  bool finished() const { return next_ == pass_.windows.size(); }
+  /// Makes the next window. Latents [1,C,t,H,W] that no later one changes; undefined where there are none.
+  at::Tensor next();
 
-// Makes every window of a pass and hands over latents [1,C,t,H,W] that no later window changes.
-void make_windows(const LongRun& all, WindowPass& pass, const TakeLatents& take) {
-  Engine::Impl& engine = all.engine;
-  const Request& r = pass.resolved.request;
-  const Compression grid = engine.spec.vae.compression;
-  if (pass.start_pixels.defined()) pass.start_latents = encode_media(engine, pass.start_pixels, all.plan, all.run);
+ private:
+  void encode_what_all_see();
 
-  for (auto& keyframe : pass.keyframes) keyframe.latents = encode_media(engine, keyframe.pixels, all.plan, all.run);
+  const LongRun& all_;
+  WindowPass& pass_;
+  size_t next_ = 0;
+  at::Tensor first_, held_;  // the first window's result; the end of what is done so far, which the next window still changes
+};
 
-  at::Tensor first, held;  // the first window's result; the end of what is done so far, which the next window still changes
-  for (size_t k = 0; k < pass.windows.size(); ++k) {
-    const bool last = k + 1 == pass.windows.size();
-    const Window& place = pass.windows[k];
-    const LatentShape own = pass.shape_of(place);
-    WindowContext context{.previous = held, .previous_strength = *r.window.overlap_strength};
-    if (pass.has_reference()) {
-      context.reference = pass.start_latents.narrow(2, 0, 1);
-      if (k == 0) context.first_image = pass.start_latents, context.first_strength = pass.start_strength;
-    }
-    if (pass.smaller.defined()) context.start = enlarged_part(all, pass, place);
-    const int64_t shown = held.defined() && context.previous_strength > 0 ? held.size(2) : 0;
-    context.keyframes = pass.keyframes_of(place, grid);
-    pass.media.fill(context, place, shown, all.plan, all.run);
-    const auto window = window_tokens(own, engine.spec.vae.latent_channels, context, grid);
-
-    NoiseSource fresh(*r.seed + static_cast<uint64_t>(pass.seed_offset + place.begin));
-    NoiseSource& noise = all.draws_from_file ? all.common : fresh;
-    noise.set_prefix(pass.prefix);
-    const auto tokens = sample_window(all, pass, k, window, noise).narrow(1, 0, own.token_count());
-    noise.set_prefix("");
-    if (all.keep_draws && !all.draws_from_file) all.keep_draws->insert(fresh.drawn().begin(), fresh.drawn().end());
-    engine.weights.stage_done(Component::transformer, all.plan);
-
-    auto latents = to_volume(tokens, own);
-    if (k == 0) {
-      first = latents;
-    } else {
-      // The window's first latent frame stands for one pixel frame where the video has eight: it is dropped.
-      latents = latents.narrow(2, 1, own.frames - 1);
-      if (latents.size(2) * own.height * own.width > 1) latents = match_statistics(latents, first, *r.window.match);
-      latents = join_windows(held, latents, pass.overlap - 1, pass.shortest_fade());
-      if (context.kept.defined()) latents = at::where(context.kept == 1, context.kept_latents, latents);  // not moved with the rest
-    }
-    const int64_t done = last ? latents.size(2) : latents.size(2) - pass.overlap;
-    held = latents.narrow(2, done, latents.size(2) - done);
-    if (done > 0) take(latents.narrow(2, 0, done), last);
-  }
+void WindowMaker::encode_what_all_see() {
+  if (pass_.start_pixels.defined()) pass_.start_latents = encode_media(all_.engine, pass_.start_pixels, all_.plan, all_.run);
+  for (auto& keyframe : pass_.keyframes) keyframe.latents = encode_media(all_.engine, keyframe.pixels, all_.plan, all_.run);
 }
+
+at::Tensor WindowMaker::next() {
+  if (next_ == 0) encode_what_all_see();
+  Engine::Impl& engine = all_.engine;
+  const Request& r = pass_.resolved.request;
+  const Compression grid = engine.spec.vae.compression;
+  const size_t k = next_++;
+  const Window& place = pass_.windows[k];
+  const LatentShape own = pass_.shape_of(place);
+  WindowContext context{.previous = held_, .previous_strength = *r.window.overlap_strength};
+  if (pass_.has_reference()) {
+    context.reference = pass_.start_latents.narrow(2, 0, 1);
+    if (k == 0) context.first_image = pass_.start_latents, context.first_strength = pass_.start_strength;
+  }
+  if (pass_.smaller) context.start = enlarged_part(all_, pass_, place);
+  const int64_t shown = held_.defined() && context.previous_strength > 0 ? held_.size(2) : 0;
+  context.keyframes = pass_.keyframes_of(place, grid);
+  pass_.media.fill(context, place, shown, all_.plan, all_.run);
+  const auto window = window_tokens(own, engine.spec.vae.latent_channels, context, grid);
+
+  NoiseSource fresh(*r.seed + static_cast<uint64_t>(pass_.seed_offset + place.begin));
+  NoiseSource& noise = all_.draws_from_file ? all_.common : fresh;
+  noise.set_prefix(pass_.prefix);
+  const auto tokens = sample_window(all_, pass_, k, window, noise).narrow(1, 0, own.token_count());
+  noise.set_prefix("");
+  if (all_.keep_draws && !all_.draws_from_file) all_.keep_draws->insert(fresh.drawn().begin(), fresh.drawn().end());
+  engine.weights.stage_done(Component::transformer, all_.plan);
+
+  auto latents = to_volume(tokens, own);
+  if (k == 0) {
+    first_ = latents;
+  } else {
+    // The window's first latent frame stands for one pixel frame where the video has eight: it is dropped.
+    latents = latents.narrow(2, 1, own.frames - 1);
+    if (latents.size(2) * own.height * own.width > 1) latents = match_statistics(latents, first_, *r.window.match);
+    latents = join_windows(held_, latents, pass_.overlap - 1, pass_.shortest_fade());
+    if (context.kept.defined()) latents = at::where(context.kept == 1, context.kept_latents, latents);  // not moved with the rest
+  }
+  const int64_t done = finished() ? latents.size(2) : latents.size(2) - pass_.overlap;
+  held_ = latents.narrow(2, done, latents.size(2) - done);
+  return done > 0 ? latents.narrow(2, 0, done) : at::Tensor();
+}
+
+// What a pass makes, as far as the next one asks for it.
+class LatentsOnDemand {
+ public:
+  LatentsOnDemand(const LongRun& all, WindowPass& pass) : maker_(all, pass) {}
+  /// Latent frames [begin, end); `begin` may not be smaller than in the call before.
+  at::Tensor part(int64_t begin, int64_t end) {
+    while (!held_.defined() || begin_ + held_.size(2) < end) {
+      const auto ready = maker_.next();
+      if (ready.defined()) held_ = held_.defined() ? at::cat({held_, ready}, 2) : ready;
+    }
+    held_ = held_.narrow(2, begin - begin_, begin_ + held_.size(2) - begin).contiguous();
+    begin_ = begin;
+    return held_.narrow(2, 0, end - begin).contiguous();
+  }
+
+ private:
+  WindowMaker maker_;
+  at::Tensor held_;
+  int64_t begin_ = 0;
+};
 
 // The largest window with all that stands beside it, at the last pass's size.
 LatentShape largest_window(const ResolvedRequest& last, const Compression& grid) {
@@ -187,7 +222,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
     second_pass.emplace(engine, last, run);
     second_pass->prefix = "pass2_";
     second_pass->seed_offset = resolved.latent.frames;
-    second_pass->first_step = first_pass.step_count();
+    second_pass->smaller_frames = resolved.latent.frames;
     second_pass->smaller_step = resolved.frame_step / last.frame_step;
   }
   WindowPass& last_pass = second_pass ? *second_pass : first_pass;
@@ -198,20 +233,19 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
   const auto prompts = encode_prompts(engine, resolved, last_pass.windows.size(), plan, run);
   const bool keep_draws = !r.save_noise_path.empty();
   std::map<std::string, at::Tensor> draws;
+  int64_t steps_done = 0;
   const LongRun all{.engine = engine,
                     .plan = plan,
                     .run = run,
                     .prompts = prompts,
                     .windows_of_result = last_pass.windows,
-                    .all_steps = last_pass.first_step + last_pass.step_count(),
+                    .all_steps = first_pass.step_count() + (second_pass ? second_pass->step_count() : 0),
+                    .steps_done = steps_done,
                     .common = common,
                     .draws_from_file = !r.noise_path.empty(),
                     .keep_draws = keep_draws ? &draws : nullptr};
-  if (second_pass) {
-    std::vector<at::Tensor> parts;
-    make_windows(all, first_pass, [&](const at::Tensor& ready, bool) { parts.push_back(ready); });
-    second_pass->smaller = at::cat(parts, 2);
-  }
+  LatentsOnDemand smaller(all, first_pass);
+  if (second_pass) second_pass->smaller = [&smaller](int64_t begin, int64_t end) { return smaller.part(begin, end); };
 
   const bool keep_latents = !r.save_latents_path.empty() || !sink;
   std::vector<at::Tensor> finished;
@@ -220,12 +254,14 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
   const double tone_map = last.request.second_pass.tone_map.value_or(0);
   PieceDecoder pieces(engine, {*r.decode_timestep, *r.decode_noise_scale, r.decode_noise_space, tone_map}, plan, common, run,
                       [&](const at::Tensor& frames) { stream.take(frames); });
-  make_windows(all, last_pass, [&](const at::Tensor& ready, bool is_last) {
+  for (WindowMaker maker(all, last_pass); !maker.finished();) {
+    const auto ready = maker.next();
+    if (!ready.defined()) continue;
     if (keep_latents) finished.push_back(ready);
-    pieces.push(ready, is_last);
+    pieces.push(ready, maker.finished());
     engine.weights.stage_done(Component::vae_decoder, plan);
     if (!keep_draws) common.forget();
-  });
+  }
 
   if (keep_latents) result.latents = at::cat(finished, 2);
   if (!r.save_latents_path.empty()) save_tensors(r.save_latents_path, {{"latents", result.latents}});

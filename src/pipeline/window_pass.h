@@ -1,5 +1,7 @@
 #pragma once
 // One pass of a long video: its windows, and everything that they take beside prompts and noise.
+#include <functional>
+
 #include "pipeline/expected_draws.h"
 #include "pipeline/window_media.h"
 
@@ -22,11 +24,12 @@ struct WindowPass {
     double strength = 1;
   };
   std::vector<Keyframe> keyframes;  ///< pictures behind frame 0
-  at::Tensor smaller;        ///< in a second pass: the first one's latents
-  int64_t smaller_step = 1;  ///< latent frames that one of those stands for
+  /// In a second pass: latent frames [begin, end) of the first one, asked for in order; how many it has; and how many of this pass one of
+  /// them stands for.
+  std::function<at::Tensor(int64_t begin, int64_t end)> smaller;
+  int64_t smaller_frames = 0, smaller_step = 1;
   std::string prefix;        ///< of the names of draws
   int64_t seed_offset = 0;   ///< keeps the generators of the passes apart
-  int64_t first_step = 0;    ///< counted over both passes
 
   int64_t step_count() const { return static_cast<int64_t>(windows.size() * resolved.sigmas.size()); }
   LatentShape shape_of(const Window& window) const { return {window.end - window.begin, resolved.latent.height, resolved.latent.width}; }
