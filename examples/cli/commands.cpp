@@ -104,8 +104,7 @@ void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) 
   const double rate = request.is_object() ? request.value("frame_rate", 0.0) : 0.0;
   const uint64_t seed = request.is_object() && request.contains("seed") ? request["seed"].get<uint64_t>() : 0;
   const int64_t steps = number_at(request, "num_inference_steps");
-  reporter.note(o.output + ": " + size_text(frames, width, height) + " at " +
-                number_text(rate) + " fps, seed " + std::to_string(seed) + ", " +
+  reporter.note(o.output + ": " + size_text(frames, width, height) + " at " + number_text(rate) + " fps, seed " + std::to_string(seed) + ", " +
                 std::to_string(steps) + " steps, " + duration_text(watch.seconds()));
   reporter.result(o.output, {{"event", "result"},
                              {"output", o.output},

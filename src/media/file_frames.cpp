@@ -18,6 +18,7 @@ extern "C" {
 namespace ltxv::media {
 namespace {
 
+// Playlists (hls, dash, concat, sdp, image2, …) name other files and addresses; they and all rarities stay out.
 constexpr char kFormats[] = "mov,matroska,webm,avi,gif,apng,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe";
 constexpr char kFormatsText[] = "accepted are MP4/MOV, Matroska/WebM, AVI, GIF, PNG, JPEG, WebP and BMP";
 constexpr int kIoBufferBytes = 1 << 16;

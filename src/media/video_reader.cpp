@@ -16,7 +16,6 @@
 namespace ltxv::media {
 namespace {
 
-// Playlists (hls, dash, concat, sdp, image2, …) name other files and addresses; they and all rarities stay out.
 /// The numbers for which files of the pattern exist, in order.
 std::vector<int64_t> sequence_numbers(const std::string& path, const NumberPattern& pattern) {
   namespace fs = std::filesystem;
@@ -60,9 +59,14 @@ class ClipReader::Impl {
   void advance(int64_t first, int64_t end) {
     if (first < clip_.first_frame) restart();
     drop_before(first, clip_.frames - 1);  // the last one may be the last of all
-    while (!ended_ && (end == 0 || position() < end)) {
-      const AVFrame* frame = next_frame();
-      if (frame != nullptr) append(*frame, file_->matrix(), first);
+    try {
+      while (!ended_ && (end == 0 || position() < end)) {
+        const AVFrame* frame = next_frame();
+        if (frame != nullptr) append(*frame, file_->matrix(), first);
+      }
+    } catch (...) {
+      restart();  // the next call finds the same error, not what lies behind it
+      throw;
     }
   }
 
