@@ -78,13 +78,16 @@ int64_t number_at(const ordered_json& object, const char* key) {
 
 void note_padding(const ordered_json& request, Reporter& reporter) {
   if (!request.is_object() || !request.contains("computed")) return;
+  const auto size_of = [](const ordered_json& size) {
+    return size_text(number_at(size, "num_frames"), number_at(size, "width"), number_at(size, "height"));
+  };
   const ordered_json& computed = request["computed"];
-  reporter.note(
-      "asked for " +
-      size_text(number_at(request, "num_frames"), number_at(request, "width"), number_at(request, "height")) +
-      ", which is off the model's grid: computing " +
-      size_text(number_at(computed, "num_frames"), number_at(computed, "width"), number_at(computed, "height")) +
-      ", then cropping");
+  if (request.contains("pass2_computed")) {
+    const std::string last = size_of(request["pass2_computed"]), asked = size_of(request);
+    reporter.note("two passes: " + size_of(computed) + ", then " + last + (last == asked ? "" : ", made " + asked + " of it"));
+    return;
+  }
+  reporter.note("asked for " + size_of(request) + ", which is off the model's grid: computing " + size_of(computed) + ", then cropping");
 }
 
 void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) {
@@ -103,7 +106,8 @@ void generate(Options& o, Reporter& reporter, const ltxv::cancel_token& cancel) 
   const int64_t frames = number_at(request, "num_frames"), width = number_at(request, "width"), height = number_at(request, "height");
   const double rate = request.is_object() ? request.value("frame_rate", 0.0) : 0.0;
   const uint64_t seed = request.is_object() && request.contains("seed") ? request["seed"].get<uint64_t>() : 0;
-  const int64_t steps = number_at(request, "num_inference_steps");
+  int64_t steps = number_at(request, "num_inference_steps");
+  if (request.is_object() && request.contains("pass2_sigmas")) steps += static_cast<int64_t>(request["pass2_sigmas"].size());
   reporter.note(o.output + ": " + size_text(frames, width, height) + " at " + number_text(rate) + " fps, seed " + std::to_string(seed) + ", " +
                 std::to_string(steps) + " steps, " + duration_text(watch.seconds()));
   reporter.result(o.output, {{"event", "result"},

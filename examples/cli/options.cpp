@@ -204,9 +204,9 @@ struct Commands {
   }
   void add_sizes(CLI::App* to) {
     auto& g = options.generate;
-    count(to, "--width", g.width_px, "pixels; a size off the model's grid is computed larger, then cropped", 16384)
+    count(to, "--width", g.width_px, "pixels; a size off the model's grid is computed larger, then cropped", 8192)
         ->group("size");
-    count(to, "--height", g.height_px, "pixels", 16384)->group("size");
+    count(to, "--height", g.height_px, "pixels", 8192)->group("size");
     auto* frames = count(to, "--frames", g.frame_count, "number of frames")->group("size");
     real(to, "--seconds", g.seconds, 1e-3, 1e6, "a number from 0.001 to 1000000", "length instead of --frames")
         ->group("size")
@@ -250,13 +250,13 @@ struct Commands {
     count_or_none(c, "--pass2-skip-first-steps", p.skip_first_steps, "leave out its first N steps: less is changed", 1000)
         ->group(group);
     count_or_none(c, "--pass2-skip-last-steps", p.skip_last_steps, "leave out its last N steps", 1000)->group(group);
-    numbers(c, "--pass2-guidance", p.guidance_scales, 0, 100, "a number from 0 to 100",
+    numbers(c, "--pass2-guidance", p.guidance_scales, 0, 1000, "a number from 0 to 1000",
             "as --guidance; this and the following are the first pass's where nothing is said")
         ->group(group);
     numbers(c, "--pass2-guidance-rescale", p.guidance_rescales, 0, 1, "a number from 0 to 1", "as --guidance-rescale")->group(group);
     numbers(c, "--pass2-guidance-timesteps", p.guidance_timesteps, 0, 1, "a number from 0 to 1", "as --guidance-timesteps")
         ->group(group);
-    numbers(c, "--pass2-stg-scale", p.stg_scales, 0, 100, "a number from 0 to 100", "as --stg-scale")->group(group);
+    numbers(c, "--pass2-stg-scale", p.stg_scales, 0, 1000, "a number from 0 to 1000", "as --stg-scale")->group(group);
     text(c, "--pass2-stg-mode", "NAME", p.stg_mode, "as --stg-mode")->group(group);
     text(c, "--pass2-skip-blocks", "LIST", p.skip_blocks, "as --skip-blocks")->group(group);
     toggle(c, "pass2-cfg-star", p.cfg_star, "as --cfg-star")->group(group);
@@ -288,7 +288,7 @@ struct Commands {
         ->group("sampling")
         ->excludes(steps);
     const char* bins = "; a comma list has one entry for each of --guidance-timesteps";
-    numbers(c, "--guidance", g.guidance_scales, 0, 100, "a number from 0 to 100",
+    numbers(c, "--guidance", g.guidance_scales, 0, 1000, "a number from 0 to 1000",
             std::string("how strictly the prompt is followed; 1 switches guidance off") + bins)
         ->group("sampling");
     numbers(c, "--guidance-rescale", g.guidance_rescales, 0, 1, "a number from 0 to 1",
@@ -297,7 +297,7 @@ struct Commands {
     numbers(c, "--guidance-timesteps", g.guidance_timesteps, 0, 1, "a number from 0 to 1",
             "noise levels, descending, from which the entries of guidance lists hold")
         ->group("sampling");
-    numbers(c, "--stg-scale", g.stg_scales, 0, 100, "a number from 0 to 100",
+    numbers(c, "--stg-scale", g.stg_scales, 0, 1000, "a number from 0 to 1000",
             "spatio-temporal guidance: steadier shapes and motion for one more prediction a step")
         ->group("sampling");
     choice(

@@ -76,7 +76,9 @@ void Reporter::progress(const ltxv::progress& p) {
   if (stage_start_[index] == Clock::time_point{} || p.step < stage_step_[index]) stage_start_[index] = now;
   stage_step_[index] = p.step;
   const double stage_seconds = std::chrono::duration<double>(now - stage_start_[index]).count();
-  const bool finished = p.step_count > 0 && p.step >= p.step_count;
+  const bool at_end = p.step_count > 0 && p.step >= p.step_count;
+  const bool finished = at_end && !stage_ended_[index];  // a stage that ends again and again is told of as often as any other step
+  stage_ended_[index] = stage_ended_[index] || at_end;
   if (json_) {
     print_json({{"event", "progress"},
                 {"stage", stage_name(p.stage)},

@@ -53,6 +53,7 @@ class Reporter {
   /// When each stage began and the last step it told of: stages take turns where frames are written while later ones are made.
   std::array<Clock::time_point, 6> stage_start_{};
   std::array<int64_t, 6> stage_step_{};
+  std::array<bool, 6> stage_ended_{};
   Clock::time_point last_shown_{};
 };
 

@@ -40,8 +40,16 @@ std::string scalar_word(const json& value, const std::string& key) {
   throw UsageError("generate", "--request: '" + key + "' must be a number or a string, found " + value.dump());
 }
 
+/// An object with a path, and nothing but the keys named.
+bool is_item(const json& item, std::initializer_list<std::string_view> keys) {
+  if (!item.is_object() || !item.contains("path") || !item["path"].is_string()) return false;
+  const auto& members = item.items();
+  return std::all_of(members.begin(), members.end(),
+                     [&](const auto& member) { return std::find(keys.begin(), keys.end(), member.key()) != keys.end(); });
+}
+
 std::string condition_word(const json& item) {
-  if (!item.is_object() || !item.contains("path") || !item["path"].is_string())
+  if (!is_item(item, {"path", "frame", "strength"}))
     throw UsageError("generate",
                      "--request: a condition is an object with path, frame and strength, found " + item.dump());
   std::string word = item["path"].get<std::string>() + "@" + item.value("frame", json(0)).dump();
@@ -51,7 +59,7 @@ std::string condition_word(const json& item) {
 
 std::string lora_word(const json& item) {
   if (item.is_string()) return item.get<std::string>();
-  if (!item.is_object() || !item.contains("path") || !item["path"].is_string())
+  if (!is_item(item, {"path", "strength"}))
     throw UsageError("generate", "--request: a LoRA is a path, or an object with path and strength, found " + item.dump());
   return item["path"].get<std::string>() + ":" + item.value("strength", json(1)).dump();
 }
@@ -160,7 +168,8 @@ bool is_there(const std::string& path) { return path.find('%') != std::string::n
 std::vector<std::string> read_request_file(const std::string& path, const std::vector<std::string>& words) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;
-  if (!file || !(content << file.rdbuf()))
+  const bool empty = file && file.peek() == std::ifstream::traits_type::eof() && !file.bad();
+  if (!file || (!empty && !(content << file.rdbuf())))
     throw ltxv::error(LTXV_IO, "--request: cannot read '" + path + "': " + std::strerror(errno));
   const json request = json::parse(content.str(), nullptr, /*allow_exceptions=*/false);
   if (!request.is_object()) throw ltxv::error(LTXV_IO, "--request: '" + path + "' is not a JSON object");

@@ -450,6 +450,9 @@ typedef struct ltxv_generate_options {
   double window_match;             /* how far statistics are moved to the first window's; 0: 0.25 (LTXV_ZERO_WINDOW_MATCH) */
   double window_eta;               /* fresh noise of the ancestral steps; 0: 1 (LTXV_ZERO_WINDOW_ETA: none) */
   const ltxv_second_pass *second_pass;
+  const char *request_json;        /* an object as ltxv_generate_resolve makes it, files store it and `ltxv generate --request`
+                                    * takes it: gives what the other fields leave unset. Of model, upscaler, device, dtype and
+                                    * threads, which are the engine's, nothing is read. An unknown key is INVALID_ARGUMENT */
 } ltxv_generate_options;
 
 /** Generates one video; blocks. Any thread, several at once on one engine. On success the caller owns *out

@@ -397,6 +397,7 @@ struct generate_options {
   std::optional<double> window_strength = {}, window_match = {}, window_eta = {};
   ltxv::second_pass second_pass = {};
   int32_t pass_count = 0;
+  std::string request_json = {};
 };
 
 struct decode_options {
@@ -469,6 +470,7 @@ struct generate_arguments {
     c.decode_noise_space = c_string(o.decode_noise_space);
     c.text_padding = c_string(o.text_padding);
     c.frame_positions = c_string(o.frame_positions);
+    c.request_json = c_string(o.request_json);
     c.image_crf = value_or_marked(o.image_crf, LTXV_ZERO_IMAGE_CRF, c.zero_fields);
     c.mask_blend = o.mask_blend;
     c.outpaint = o.outpaint ? 1 : 0;

@@ -5,6 +5,7 @@
 
 #include "api/handles.h"
 #include "api/versioned.h"
+#include "pipeline/request_reader.h"
 
 namespace ltxv::api {
 namespace {
@@ -155,8 +156,8 @@ Request to_request(const ltxv_generate_options& o) {
                                    LTXV_ZERO_DECODE_NOISE_SCALE | LTXV_ZERO_STRENGTH | LTXV_ZERO_IMAGE_CRF |
                                    LTXV_ZERO_WINDOW_STRENGTH | LTXV_ZERO_WINDOW_MATCH | LTXV_ZERO_WINDOW_ETA | kSamplingZeros;
   check_zero_fields(o.zero_fields, kKnownZeros, "generate options");
-  LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr,
-             "prompt is NULL, and prompt_embeds_path is not given");
+  LTXV_CHECK(o.prompt != nullptr || o.prompt_embeds_path != nullptr || o.request_json != nullptr,
+             "prompt is NULL, and neither prompt_embeds_path nor request_json is given");
   LTXV_CHECK(o.sigma_count >= 0 && (o.sigma_count == 0) == (o.sigmas == nullptr),
              "sigmas and sigma_count go together: sigma_count is ", o.sigma_count, ", sigmas is ",
              o.sigmas ? "given" : "NULL");
@@ -192,6 +193,7 @@ Request to_request(const ltxv_generate_options& o) {
   read_guidance(o, r);
   read_conditioning(o, r);
   read_second_pass(o, r);
+  if (o.request_json != nullptr && *o.request_json != 0) fill_from_json(utf8(o.request_json, "request_json"), r);
   return r;
 }
 

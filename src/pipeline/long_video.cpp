@@ -256,6 +256,7 @@ GenerateResult generate_long(Engine::Impl& engine, const ResolvedRequest& resolv
                       [&](const at::Tensor& frames) { stream.take(frames); });
   for (WindowMaker maker(all, last_pass); !maker.finished();) {
     const auto ready = maker.next();
+    if (maker.finished()) run.report(Stage::denoise, all.all_steps, all.all_steps);
     if (!ready.defined()) continue;
     if (keep_latents) finished.push_back(ready);
     pieces.push(ready, maker.finished());

@@ -125,6 +125,8 @@ std::vector<StepGuidance> resolve_guidance(Request& r, const std::vector<double>
     steps.push_back({bin_entry("guidance", r.guidance_scales, bin, bin_count), bin_entry("stg-scale", r.stg_scales, bin, bin_count),
                      bin_entry("guidance-rescale", r.guidance_rescales, bin, bin_count),
                      bin_entry("skip-blocks", r.skip_blocks, bin, bin_count)});
+    LTXV_CHECK(steps.back().stg_scale == 0 || !steps.back().skip_blocks.empty(), "stg-scale ", steps.back().stg_scale, " at noise level ", sigma,
+               " changes nothing without skip-blocks, the blocks that its prediction skips, of 0 to ", layer_count - 1);
   }
   return steps;
 }

@@ -38,7 +38,9 @@ StartVolume mix_input_video(Engine::Impl& engine, const ResolvedRequest& resolve
                         : at::Tensor();
   auto latents = media.video_latents;
   if (media.video_pixels.defined()) {
+    run.report(Stage::encode, 0, 1);
     const auto encoded = to_host(engine.weights.vae_encoder(plan)->encode(media.video_pixels, run));
+    run.report(Stage::encode, 1, 1);
     // Of both, the pixels are what is kept: as far as it is, since what a grey mask changed before is to stay changed.
     latents = latents.defined() ? kept_over(encoded, latents, kept) : encoded;
   }

@@ -107,6 +107,7 @@ TEST(SecondPass, EveryFieldArrives) {
   EXPECT_EQ(j["downscale"], 0.5);
   EXPECT_EQ(j["adain"], 0);
   EXPECT_EQ(j["tone_map"], 0.5);
+  EXPECT_EQ(engine.resolve({.request_json = j.dump()}), engine.resolve(o));
   // Zeros and switches that are off on purpose: bits of zero_fields.
   o.skip_first_steps = 0, o.skip_last_steps = 0, o.cfg_star = true, o.stochastic = true;
   o.second_pass.skip_first_steps = o.second_pass.skip_last_steps = 0;
@@ -118,6 +119,7 @@ TEST(SecondPass, EveryFieldArrives) {
   EXPECT_EQ(off["pass2_sigmas"].size(), 3u);
   EXPECT_EQ(off["pass2_cfg_star"], false);
   EXPECT_EQ(off["pass2_stochastic"], false);
+  EXPECT_EQ(engine.resolve({.request_json = off.dump()}), engine.resolve(o));
   o.second_pass = {};
   o.pass_count = 1;
   EXPECT_FALSE(nlohmann::json::parse(engine.resolve(o)).contains("passes"));
