@@ -23,7 +23,7 @@ std::vector<double> shifted_sigmas(int64_t step_count, int64_t token_count, cons
   const double slope = (line.max_shift - line.base_shift) / (line.max_tokens - line.base_tokens);
   const double mu = line.base_shift + (static_cast<double>(token_count) - line.base_tokens) * slope;
   auto sigmas = uniform_sigmas(step_count, 1.0);
-  for (double& t : sigmas) t = std::exp(mu) / (std::exp(mu) + 1.0 / t - 1.0);
+  for (double& t : sigmas) t = std::exp(mu) / (std::exp(mu) + (1.0 / t - 1.0));  // in this order 1 stays 1, whatever mu is
   if (terminal != 0) {
     const double stretch = (1.0 - terminal) / (1.0 - sigmas.back());
     for (double& t : sigmas) t = 1.0 - (1.0 - t) * stretch;

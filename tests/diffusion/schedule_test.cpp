@@ -22,6 +22,23 @@ std::vector<int64_t> numbers_in(const std::string& name) {
   return numbers;
 }
 
+TEST(Schedule, EverySizeHasASchedule) {
+  // Rounding must not lift the first level above 1, which exp(mu) + 1 - 1 did at some token counts.
+  for (int64_t tokens = 1; tokens <= 20000; ++tokens) {
+    for (const double terminal : {0.0, 0.1}) {
+      const auto sigmas = shifted_sigmas(4, tokens, {0.95, 2.05, 1024, 4096}, terminal);
+      ASSERT_EQ(sigmas.front(), 1.0) << tokens << " tokens, terminal " << terminal;
+      ASSERT_NO_THROW(check_sigmas(sigmas)) << tokens << " tokens, terminal " << terminal;
+    }
+  }
+  for (int64_t steps = 2; steps <= 1000; ++steps) {
+    ASSERT_NO_THROW(check_sigmas(uniform_sigmas(steps, 1.0))) << steps;
+    ASSERT_NO_THROW(check_sigmas(uniform_sigmas(steps, 2.75))) << steps;
+    ASSERT_NO_THROW(check_sigmas(linear_quadratic_sigmas(steps))) << steps;
+    ASSERT_NO_THROW(check_sigmas(shifted_sigmas(steps, 777, {0.95, 2.05, 1024, 4096}, 0.1))) << steps;
+  }
+}
+
 TEST(Schedule, LinearQuadraticEqualsDiffusers) {
   const test::Golden golden("schedule");
   const auto names = golden.below("linear_quadratic/");
