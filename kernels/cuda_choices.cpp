@@ -9,7 +9,7 @@ namespace ltxv::ops {
 namespace {
 
 // What the op's variant table has behind the CUDA kernels.
-std::string fallback_of(const std::string& op) { return op == "attention" ? "sdpa" : op == "gated_norm_modulate" ? "parts" : "reference"; }
+std::string fallback_of(const std::string& op) { return op == "attention" ? "sdpa" : op == "gated_norm_modulate" || op == "norm_quantise" ? "parts" : "reference"; }
 
 }  // namespace
 

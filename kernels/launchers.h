@@ -8,7 +8,7 @@
 namespace ltxv::ops::gpu {
 
 /// Both sides must agree; raised with every change in this file.
-inline constexpr uint32_t kCudaPluginVersion = 2;
+inline constexpr uint32_t kCudaPluginVersion = 3;
 
 enum class Element : int32_t { f32 = 0, bf16 = 1, e4m3 = 2 };
 
@@ -126,6 +126,19 @@ struct GuidedStepLaunch {
 };
 inline constexpr int32_t kGuidedStepWorkspace = 128 * 9;
 
+/// x, or its GELU (tanh form), as e4m3 with a scale for each row: largest magnitude becomes 448.
+/// Asks for: f32 or bf16; width a multiple of 8 and at most kMaxQuantWidth; x and codes contiguous rows, 16-byte aligned.
+struct QuantiseRowsLaunch {
+  Element type;   ///< of x
+  const void* x;  ///< [rows, width]
+  void* codes;    ///< [rows, width] bytes
+  float* scales;  ///< [rows]
+  int32_t rows, width;
+  int32_t gelu;
+  void* stream;
+};
+inline constexpr int32_t kMaxQuantWidth = 16384;
+
 struct CudaDevice {
   int32_t major, minor;  ///< compute capability
   int32_t multiprocessors;
@@ -158,6 +171,7 @@ struct CudaKernelTable {
   int (*depth_to_space)(const DepthToSpaceLaunch*);
   int (*add_bias)(const AddBiasLaunch*);
   int (*guided_step)(const GuidedStepLaunch*);
+  int (*quantise_rows)(const QuantiseRowsLaunch*);
   const CudaKernelInfo* kernels;
   int32_t kernel_count;
 };

@@ -15,6 +15,7 @@ CpuFeatures detect() {
   f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   f.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  f.vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
   f.bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
   return f;
@@ -63,10 +64,11 @@ std::vector<OpInfo> all_ops() {
   std::vector<OpInfo> ops;
   for (const auto op : kOpNames) {
     OpInfo info{op, {}};
-    const bool vectors = op != "attention" && op != "gated_norm_modulate" && op != "guided_step";
+    const bool vectors = op != "attention" && op != "gated_norm_modulate" && op != "guided_step" && op != "quant_linear";
     if (vectors && cpu_features().avx512) info.variants.push_back("avx512");
     if (vectors && cpu_features().avx2) info.variants.push_back("avx2");
     if (op == "attention") info.variants.push_back("sdpa");
+    if (op == "quant_linear" && cpu_features().vnni) info.variants.push_back("onednn");
     if (op == "gated_norm_modulate") info.variants.push_back("parts");
     info.variants.push_back("reference");
     ops.push_back(std::move(info));

@@ -18,6 +18,7 @@ namespace ltxv::ops {
 struct CpuFeatures {
   bool avx2 = false;    ///< AVX2 and FMA
   bool avx512 = false;  ///< AVX-512 F, BW, DQ, VL
+  bool vnni = false;    ///< AVX512-VNNI: sums of four products of bytes in 32 bits
   bool bf16 = false;    ///< AVX512-BF16 or AMX-BF16: bf16 products at least as fast as f32
 };
 const CpuFeatures& cpu_features();

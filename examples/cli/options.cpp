@@ -187,6 +187,10 @@ struct Commands {
         [](const std::string& w) { return w == "auto" || w == "fp32" || w == "bf16" || w == "fp16"; },
         "auto, fp32, bf16, fp16", "number format of the computation: auto, fp32, bf16, fp16 (default: auto)")
         ->group("model");
+    choice(
+        to, "--quantization", e.quantization, [](const std::string& w) { return w == "none" || w == "fp8" || w == "int8"; }, "none, fp8, int8",
+        "eight-bit products in the transformer: none, fp8, int8 (CPU only): faster, less exact (default: none)")
+        ->group("model");
     count(to, "--threads", e.thread_count, "compute threads (default: physical cores)", 1024)->group("model");
   }
   void add_general(CLI::App* to) {

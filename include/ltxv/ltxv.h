@@ -269,6 +269,7 @@ typedef struct ltxv_engine_options {
   uint32_t cuda_graphs;     /* nonzero: record a prediction of the transformer once and replay it, on a CUDA device */
   uint32_t reserved_3;
   int64_t device_memory_bytes; /* plan for no more of a CUDA device's memory than this; 0: all of it */
+  const char *quantization; /* of the transformer's matrix products: "none", "fp8", "int8" (CPU only): faster, another video; NULL: "none" */
 } ltxv_engine_options;
 
 /** Reads configs and headers and checks that the parts belong together. `options` may be NULL. Any thread.

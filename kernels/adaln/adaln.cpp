@@ -2,47 +2,11 @@
 
 #include <ATen/Parallel.h>
 
-#include "cpu_rows.h"
-#include "cuda_plugin.h"
+#include "adaln/adaln_rows.h"
 #include "registry.h"
 
 namespace ltxv::ops {
 namespace {
-
-// Rows a thread takes at least: below about 32 KiB of elements waking a second thread costs more than it saves.
-int64_t grain(int64_t width) { return std::max<int64_t>(1, 32768 / width); }
-
-bool fits_rows(const at::Tensor& x) {
-  return x.is_cpu() && x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
-}
-
-cpu::RowType row_type(const at::Tensor& x) {
-  return x.scalar_type() == at::kFloat ? cpu::RowType::f32 : cpu::RowType::bf16;
-}
-
-// [U,D] -> broadcastable against [B,N,D]
-at::Tensor per_token(const at::Tensor& table, const TokenRows& rows) {
-  return rows.index.defined() ? table.index_select(0, rows.index) : table[0];
-}
-
-// What every CUDA row kernel asks of the rows and of a table; gates, scales and shifts of one launch share a stride.
-bool fits_cuda_rows(const at::Tensor& x) {
-  return is_cuda_float(x) && x.is_contiguous() && x.numel() > 0 && x.size(2) % 8 == 0 && x.size(2) <= 8192 &&
-         x.size(0) * x.size(1) <= INT32_MAX && is_aligned(x);
-}
-bool fits_cuda_table(const at::Tensor& table, const at::Tensor& x, const TokenRows& rows) {
-  return table.device() == x.device() && table.stride(0) % 4 == 0 && is_aligned(table) &&
-         (!rows.index.defined() || (rows.index.device() == x.device() && rows.index.scalar_type() == at::kLong));
-}
-gpu::NormModulateLaunch cuda_rows(const at::Tensor& x, const at::Tensor& table, const TokenRows& rows) {
-  return {.type = cuda_element(x), .out_type = cuda_element(x), .table_stride = table.defined() ? table.stride(0) : 0,
-          .index = rows.index.defined() ? rows.index.const_data_ptr<int64_t>() : nullptr,
-          .rows = static_cast<int32_t>(x.size(0) * x.size(1)), .tokens = static_cast<int32_t>(x.size(1)),
-          .width = static_cast<int32_t>(x.size(2))};
-}
-bool cuda_norm_modulate_allowed(std::string_view op, const at::Tensor& x) {
-  return cuda_variant_allowed(op, "cuda", x.device()) && cuda_plugin().table->norm_modulate;
-}
 
 struct ModulateArgs {
   const at::Tensor &x, &scale, &shift;
@@ -61,11 +25,8 @@ template <void (*kRun)(const cpu::NormModulateRow&, int64_t, int64_t)>
 at::Tensor modulate_rows(const ModulateArgs& a) {
   auto out = at::empty_like(a.x);
   const int64_t width = a.x.size(2);
-  const cpu::NormModulateRow args{row_type(a.x), a.x.const_data_ptr(), out.mutable_data_ptr(),
-                                  a.scale.const_data_ptr<float>(), a.shift.const_data_ptr<float>(), a.scale.stride(0),
-                                  a.rows.index.defined() ? a.rows.index.const_data_ptr<int64_t>() : nullptr, a.x.size(1), width,
-                                  static_cast<float>(a.eps)};
-  at::parallel_for(0, a.x.size(0) * a.x.size(1), grain(width), [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
+  const auto args = cpu_norm_rows(a.x, out.mutable_data_ptr(), a.scale, a.shift, a.rows, a.eps);
+  at::parallel_for(0, a.x.size(0) * a.x.size(1), row_grain(width), [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
   return out;
 }
 
@@ -112,11 +73,11 @@ bool gate_reference(const GateArgs& a) {
 template <void (*kRun)(const cpu::AddGatedRow&, int64_t, int64_t)>
 bool gate_rows(const GateArgs& a) {
   const int64_t width = a.x.size(2);
-  const cpu::AddGatedRow args{row_type(a.x), a.x.mutable_data_ptr(), a.y.const_data_ptr(),
+  const cpu::AddGatedRow args{cpu_row_type(a.x), a.x.mutable_data_ptr(), a.y.const_data_ptr(),
                               a.gate.defined() ? a.gate.const_data_ptr<float>() : nullptr,
                               a.gate.defined() ? a.gate.stride(0) : 0,
                               a.rows.index.defined() ? a.rows.index.const_data_ptr<int64_t>() : nullptr, a.x.size(1), width};
-  at::parallel_for(0, a.x.size(0) * a.x.size(1), grain(width), [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
+  at::parallel_for(0, a.x.size(0) * a.x.size(1), row_grain(width), [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
   return true;
 }
 
@@ -181,14 +142,14 @@ constexpr Variant<GatedNormArgs, at::Tensor> kGatedNorm[] = {{"cuda", gated_norm
                                                              {"parts", gated_norm_always, gated_norm_parts},
                                                              {"reference", gated_norm_always, gated_norm_reference}};
 
+}  // namespace
+
 void check_table(const char* op, const at::Tensor& x, const at::Tensor& table, const TokenRows& rows) {
   LTXV_CHECK(table.dim() == 2 && table.size(1) == x.size(2) && table.scalar_type() == at::kFloat && table.stride(1) == 1, op,
              ": table f32 [U,", x.size(2), "] expected, got ", table.sizes());
   LTXV_CHECK(rows.index.defined() ? rows.index.numel() == x.size(1) && rows.index.is_contiguous() : table.size(0) == 1, op,
              ": one table row a token expected, got ", table.size(0), " rows for ", x.size(1), " tokens");
 }
-
-}  // namespace
 
 at::Tensor rms_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift, const TokenRows& rows,
                              double eps) {

@@ -1,6 +1,7 @@
 #pragma once
 // Adaptive layer norm pieces of the transformer block: norm + modulate, and gate + residual.
 #include "base/tensor.h"
+#include "quant_linear/quant_linear.h"
 
 namespace ltxv::ops {
 
@@ -25,5 +26,10 @@ void add_gated_(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, cons
 /// Errors: InvalidArgument on mismatched shapes or dtypes.
 at::Tensor gated_norm_modulate_(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, const at::Tensor& scale,
                                 const at::Tensor& shift, const TokenRows& rows, double eps);
+
+/// gated_norm_modulate_ whose normed rows come as codes, made before they are rounded. y undefined: x stays, and its norm is returned.
+/// Errors: InvalidArgument on mismatched shapes or dtypes.
+QuantisedRows gated_norm_quantise_(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, const at::Tensor& scale, const at::Tensor& shift,
+                                   const TokenRows& rows, double eps, QuantType type);
 
 }  // namespace ltxv::ops

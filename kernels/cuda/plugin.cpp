@@ -57,6 +57,9 @@ constexpr CudaKernelTable kTable = {
 #ifdef LTXV_CUDA_UNIT_guided_step
     .guided_step = launch_guided_step,
 #endif
+#ifdef LTXV_CUDA_UNIT_quantise_rows
+    .quantise_rows = launch_quantise_rows,
+#endif
     .kernels = kKernels,
     .kernel_count = static_cast<int32_t>(sizeof kKernels / sizeof kKernels[0]) - 1,
 };

@@ -12,5 +12,6 @@ int launch_vae_norm(const VaeNormLaunch* launch);            // vae_norm/vae_nor
 int launch_depth_to_space(const DepthToSpaceLaunch* launch);  // vae_norm/depth_to_space.cu
 int launch_add_bias(const AddBiasLaunch* launch);              // conv3d/add_bias.cu
 int launch_guided_step(const GuidedStepLaunch* launch);       // guided_step/guided_step.cu
+int launch_quantise_rows(const QuantiseRowsLaunch* launch);   // quant_linear/quantise_rows.cu
 
 }  // namespace ltxv::ops::gpu

@@ -9,6 +9,7 @@
 #include "base/transfer.h"
 #include "pipeline/engine_impl.h"
 #include "pipeline/host.h"
+#include "pipeline/quantization.h"
 #include "pipeline/run_record.h"
 #include "pipeline/spec_files.h"
 #include "pipeline/tensor_files.h"
@@ -35,7 +36,7 @@ Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, co
       spec(std::move(model_spec)),
       compute(compute_device),
       tokenizer(spec.tokenizer_path.empty() ? std::optional<Tokenizer>() : Tokenizer::load(spec.tokenizer_path)),
-      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device),
+      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device, block_options(options.quantization, compute.device)),
       thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()),
       streams(compute.device) {
   if (!tokenizer) return;
@@ -54,6 +55,7 @@ PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) 
                          .block_parameters = blocks.parameters,
                          .block_counts = blocks.blocks,
                          .stored_fp8 = blocks.fp8,
+                         .quantised_parameters = weights.quantised_parameters(),
                          .latent = latent,
                          .compression = spec.vae.compression,
                          .transformer_width = spec.transformer.width(),
@@ -107,6 +109,7 @@ std::string Engine::describe_json() const {
   if (impl_->compute.memory_bytes > 0) j["device_memory_bytes"] = impl_->usable_device_memory();
   if (!impl_->compute.note.empty()) j["device_note"] = impl_->compute.note;
   j["threads"] = impl_->thread_count;
+  j["quantization"] = impl_->options.quantization.empty() ? "none" : impl_->options.quantization;
   const std::string files[] = {spec.text_files.path, spec.transformer_files.path, spec.vae_files.path, spec.vae_files.path};
   for (int i = 0; i < kComponentCount; ++i) {
     if (static_cast<Component>(i) == Component::upsampler) continue;  // listed below, one by one

@@ -25,6 +25,7 @@ struct EngineOptions {
   bool cuda_graphs = false;     ///< record a prediction of the transformer once and replay it, where the device can
   int64_t device_memory_bytes = 0;  ///< plan for no more of the device's memory than this; 0: all of it
   std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
+  std::string quantization = "none";  ///< W8A8 of the transformer's blocks: "none", "fp8", "int8" (CPU only). Faster, and not the same video
   int thread_count = 0;         ///< 0: physical cores
   bool copy_files = false;      ///< read weights into memory instead of mapping them
 };

@@ -129,6 +129,9 @@ PlacementPlan plan_placement(const PlacementInput& in) {
     plan.weight_bytes[i] = in.parameter_counts[i] * (in.device_memory_bytes > 0 && in.stored_fp8[i] ? 1 : element_of(plan.types[i]));
   }
   const int64_t element = element_of(plan.type(Component::transformer));
+  int64_t& transformer_bytes = plan.weight_bytes[id(Component::transformer)];
+  const int64_t quantised = std::min(in.quantised_parameters, in.parameter_counts[id(Component::transformer)]);
+  if (in.device_memory_bytes == 0 || !in.stored_fp8[id(Component::transformer)]) transformer_bytes -= quantised * (element - 1);
   plan.denoise_activation_bytes = in.pass_count * in.latent.token_count() * in.transformer_width * kBlockTensors * element;
   if (in.device_memory_bytes > 0) {
     place_on_device(in, plan);

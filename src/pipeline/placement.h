@@ -37,6 +37,7 @@ struct PlacementInput {
   std::array<int64_t, kComponentCount> block_parameters{};  ///< of these, those of equal blocks that run one after the other
   std::array<int64_t, kComponentCount> block_counts{};      ///< 0: not made of such blocks
   std::array<bool, kComponentCount> stored_fp8{};           ///< stays so on a device
+  int64_t quantised_parameters = 0;                         ///< of the transformer's, kept in a byte each
   LatentShape latent;                               ///< of the run to plan for
   Compression compression;
   int64_t transformer_width = 0;

@@ -29,7 +29,8 @@ at::ScalarType scalar(ComputeType type) { return type == ComputeType::f32 ? at::
 
 }  // namespace
 
-WeightStore::WeightStore(const ModelSpec& spec, FileAccess access, at::Device device) : spec_(spec), access_(access), device_(device) {
+WeightStore::WeightStore(const ModelSpec& spec, FileAccess access, at::Device device, const BlockOptions& block_options)
+    : spec_(spec), access_(access), device_(device), block_options_(block_options) {
   if (!spec.text_files.path.empty()) sources_[static_cast<int>(Component::text_encoder)] = open_part(spec.text_files.path, access);
   sources_[static_cast<int>(Component::transformer)] = open_part(spec.transformer_files.path, access);
   refuse_other_families(*source(Component::transformer));
@@ -90,7 +91,7 @@ std::shared_ptr<const Transformer> WeightStore::transformer(const PlacementPlan&
     Parameters parameters(source(Component::transformer), spec_.transformer_files.names, dtype, "transformer", changes);
     parameters.send_to(place_for(Component::transformer, plan));
     auto transformer = std::make_shared<const Transformer>(spec_.transformer, parameters,
-                                                           plan.pack_transformer ? WeightOrder::packed : WeightOrder::of_file);
+                                                           TransformerOptions{plan.pack_transformer ? WeightOrder::packed : WeightOrder::of_file, block_options_});
     loaded_changes_ = changes;
     return transformer;
   });
@@ -238,6 +239,12 @@ std::array<int64_t, kComponentCount> WeightStore::parameter_counts() const {
       counts[static_cast<int>(Component::upsampler)] += elements;
     }
   return counts;
+}
+
+int64_t WeightStore::quantised_parameters() const {
+  const int64_t layers = spec_.transformer.layer_count, width = spec_.transformer.width();
+  // Of a block q, k, v, two output projections and the feed-forward's 8; not of the first and the last (transformer.h).
+  return block_options_.quantisation ? std::max<int64_t>(layers - 2, 0) * 13 * width * width : 0;
 }
 
 std::string WeightStore::stored_type(Component component) const {

@@ -21,7 +21,7 @@ namespace ltxv {
 class WeightStore {
  public:
   /// Opens the files of every component: headers only. Errors: IoError, BadWeights, Unsupported.
-  WeightStore(const ModelSpec& spec, FileAccess access, at::Device device = at::kCPU);
+  WeightStore(const ModelSpec& spec, FileAccess access, at::Device device = at::kCPU, const BlockOptions& block_options = {});
 
   // Each in the type and at the place that the plan says; one that is there in another is read again.
   std::shared_ptr<const T5Encoder> text_encoder(const PlacementPlan& plan);
@@ -56,6 +56,8 @@ class WeightStore {
     std::array<bool, kComponentCount> fp8{};
   };
   const BlockCounts& block_counts() const { return block_counts_; }
+  /// How many of the transformer's parameters are kept as codes of a byte.
+  int64_t quantised_parameters() const;
   /// Most common stored element type of a component, for descriptions.
   std::string stored_type(Component component) const;
 
@@ -84,6 +86,7 @@ class WeightStore {
   const ModelSpec& spec_;
   const FileAccess access_;
   const at::Device device_;
+  const BlockOptions block_options_;
   BlockCounts block_counts_;
   std::array<std::shared_ptr<const TensorSource>, kComponentCount> sources_;
   mutable std::mutex mutex_;

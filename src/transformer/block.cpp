@@ -7,26 +7,29 @@
 
 namespace ltxv {
 
-Attention::Attention(const Scope& at, int64_t width)
-    : to_q(at / "to_q", width, width),
-      to_k(at / "to_k", width, width),
-      to_v(at / "to_v", width, width),
-      to_out(at / "to_out" / 0, width, width),
+// Keys and values of the prompt are computed once a run: nothing is gained there. Queries of the raw residual stream stay as well: a few
+// of its channels are far larger than the rest and would take the codes' whole range.
+Attention::Attention(const Scope& at, int64_t width, Queries queries, std::optional<ops::QuantType> quantisation)
+    : to_q(at / "to_q", width, width, queries == Queries::of_norm ? quantisation : std::nullopt),
+      to_k(at / "to_k", width, width, queries == Queries::of_norm ? quantisation : std::nullopt),
+      to_v(at / "to_v", width, width, queries == Queries::of_norm ? quantisation : std::nullopt),
+      to_out(at / "to_out" / 0, width, width, quantisation),
       q_norm((at / "q_norm").take("weight", {width})),
       k_norm((at / "k_norm").take("weight", {width})) {}
 
 void Attention::join() {
   to_qkv = nn::joined({&to_q, &to_k, &to_v});
-  if (to_qkv.weight.plain.defined()) to_q = to_k = to_v = {};
+  if (to_qkv.bias.defined()) to_q = to_k = to_v = {};
 }
 
-Block::Block(const Scope& at, const TransformerConfig& config)
+Block::Block(const Scope& at, const TransformerConfig& config, const BlockOptions& options)
     : scale_shift_table(at.take_as("scale_shift_table", {6, config.width()}, at::kFloat)),
-      attn1_(at / "attn1", config.width()),
-      attn2_(at / "attn2", config.width()),
-      ff_in_(at / "ff" / "net" / 0 / "proj", config.width(), 4 * config.width()),
-      ff_out_(at / "ff" / "net" / 2, 4 * config.width(), config.width()),
-      config_(config) {
+      attn1_(at / "attn1", config.width(), Attention::Queries::of_norm, options.quantisation),
+      attn2_(at / "attn2", config.width(), Attention::Queries::of_residual, options.quantisation),
+      ff_in_(at / "ff" / "net" / 0 / "proj", config.width(), 4 * config.width(), options.quantisation),
+      ff_out_(at / "ff" / "net" / 2, 4 * config.width(), config.width(), options.quantisation),
+      config_(config),
+      options_(options) {
   // Joined weights are copies, which a block that takes turns with others must not keep.
   const auto& place = at.parameters().place();
   if (place && !place->takes_turns()) attn1_.join();
@@ -44,9 +47,15 @@ PromptKeysValues Block::prompt_keys_values(const at::Tensor& text) const {
   return kv;
 }
 
-at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) const {
+nn::Input Block::normed(at::Tensor& x, const at::Tensor& update, const at::Tensor& scale, const at::Tensor& shift, const ops::TokenRows& rows) const {
+  if (options_.quantisation) return {{}, ops::gated_norm_quantise_(x, update, {}, scale, shift, rows, config_.norm_eps, *options_.quantisation)};
+  if (update.defined()) return {ops::gated_norm_modulate_(x, update, {}, scale, shift, rows, config_.norm_eps), {}};
+  return {ops::rms_norm_modulate(x, scale, shift, rows, config_.norm_eps), {}};
+}
+
+at::Tensor Block::self_attention(const nn::Input& h, const BlockInputs& in) const {
   at::Tensor q, k, v;
-  if (attn1_.to_qkv.weight.plain.defined()) {
+  if (attn1_.to_qkv.bias.defined()) {
     const auto parts = attn1_.to_qkv(h).chunk(3, -1);  // views, one row of the product apart
     q = parts[0], k = parts[1], v = parts[2];
   } else {
@@ -56,7 +65,7 @@ at::Tensor Block::self_attention(const at::Tensor& h, const BlockInputs& in) con
   auto out = ops::attention(q, k, v, config_.head_count);
   // Perturbation replaces what goes into the output projection, which is still applied.
   if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_values) out[in.perturbed_pass].copy_(v[in.perturbed_pass]);
-  if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_skip) out[in.perturbed_pass].copy_(h[in.perturbed_pass]);
+  if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_skip) out[in.perturbed_pass].copy_(h.as(out.scalar_type())[in.perturbed_pass]);
   return attn1_.to_out(out);
 }
 
@@ -86,14 +95,13 @@ at::Tensor Block::forward(at::Tensor x, const BlockInputs& in) const {
   const bool skip_block = in.perturbed_pass >= 0 && in.skip_mode == SkipMode::transformer_block;
   const auto before = skip_block ? x[in.perturbed_pass].clone() : at::Tensor();
 
-  auto h = ops::rms_norm_modulate(x, m.entry(1), m.entry(0), m.rows, config_.norm_eps);
-  ops::add_gated_(x, self_attention(h, in), m.entry(2), m.rows);
+  ops::add_gated_(x, self_attention(normed(x, {}, m.entry(1), m.entry(0), m.rows), in), m.entry(2), m.rows);
 
   const auto pass_count = static_cast<int64_t>(in.prompts.size());
   if (x.size(0) != pass_count) x = x.expand({pass_count, -1, -1}).contiguous();
 
   // No norm, no modulation and no gate: the released weights read the raw residual stream here.
-  h = ops::gated_norm_modulate_(x, cross_attention(x, in), {}, m.entry(4), m.entry(3), m.rows, config_.norm_eps);
+  const nn::Input h = normed(x, cross_attention(x, in), m.entry(4), m.entry(3), m.rows);
   ops::add_gated_(x, ff_out_(ff_in_.with_gelu(h)), m.entry(5), m.rows);
 
   if (skip_block) x[in.perturbed_pass].copy_(before);

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,13 +25,19 @@ struct PromptKeysValues {
   at::Tensor k, v;  ///< [1,S,D], only the prompt's real tokens
 };
 
+/// How the products of a block are computed.
+struct BlockOptions {
+  std::optional<ops::QuantType> quantisation;  ///< of weights and activations; or none
+};
+
 struct Attention {
   nn::Linear to_q, to_k, to_v, to_out;
   nn::Linear to_qkv;  ///< in place of the first three where nn::joined makes one layer of them
   at::Tensor q_norm, k_norm;  ///< [D]
 
   Attention() = default;
-  Attention(const Scope& at, int64_t width);
+  enum class Queries { of_norm, of_residual };  ///< what to_q reads: rows behind a norm, or the residual stream
+  Attention(const Scope& at, int64_t width, Queries queries, std::optional<ops::QuantType> quantisation);
   /// One product for queries, keys and values; drops the three layers it is made of.
   void join();
 };
@@ -46,7 +53,7 @@ struct BlockInputs {
 /// One transformer block. Source: LTX-Video attention.py, BasicTransformerBlock.forward.
 class Block {
  public:
-  Block(const Scope& at, const TransformerConfig& config);
+  Block(const Scope& at, const TransformerConfig& config, const BlockOptions& options = {});
 
   /// x [P or 1, N, D] contiguous, overwritten and returned as [P,N,D]; P = prompts.size(). One row is enough as long as all passes
   /// are equal, which they are before the first cross-attention.
@@ -59,12 +66,15 @@ class Block {
   at::Tensor scale_shift_table;  ///< f32 [6,D], added to the timestep's table
 
  private:
-  at::Tensor self_attention(const at::Tensor& h, const BlockInputs& in) const;
+  /// x += gate * update where there is one; then the norm of x, as the layers behind it read it.
+  nn::Input normed(at::Tensor& x, const at::Tensor& update, const at::Tensor& scale, const at::Tensor& shift, const ops::TokenRows& rows) const;
+  at::Tensor self_attention(const nn::Input& h, const BlockInputs& in) const;
   at::Tensor cross_attention(const at::Tensor& x, const BlockInputs& in) const;
 
   Attention attn1_, attn2_;
   nn::Linear ff_in_, ff_out_;
   TransformerConfig config_;
+  BlockOptions options_;
 };
 
 }  // namespace ltxv

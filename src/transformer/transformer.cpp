@@ -14,7 +14,7 @@ bool perturbs(const Perturbation& p, int64_t block, int64_t block_count) {
 
 }  // namespace
 
-Transformer::Transformer(const TransformerConfig& config, Parameters& parameters, WeightOrder order)
+Transformer::Transformer(const TransformerConfig& config, Parameters& parameters, const TransformerOptions& options)
     : config_(config), place_(parameters.place()) {
   const Scope root(parameters);
   const int64_t width = config.width();
@@ -26,9 +26,10 @@ Transformer::Transformer(const TransformerConfig& config, Parameters& parameters
   blocks_.reserve(config.layer_count);
   for (int64_t i = 0; i < config.layer_count; ++i) {
     parameters.start_block(i);
-    blocks_.emplace_back(root / "transformer_blocks" / i, config);
-    if (order == WeightOrder::of_file) continue;
-    blocks_.back().pack();
+    const bool outer = i == 0 || i + 1 == config.layer_count;
+    blocks_.emplace_back(root / "transformer_blocks" / i, config, outer ? BlockOptions{} : options.blocks);
+    if (options.order == WeightOrder::of_file && !options.blocks.quantisation) continue;
+    if (options.order == WeightOrder::packed) blocks_.back().pack();
     parameters.let_go();  // the mapped weights: now, so that they are not all in memory twice
   }
   parameters.start_block(-1);

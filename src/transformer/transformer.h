@@ -35,10 +35,15 @@ struct StepInputs {
   const Perturbation* perturbation = nullptr; ///< applies to the last pass
 };
 
+struct TransformerOptions {
+  WeightOrder order = WeightOrder::of_file;
+  BlockOptions blocks;  ///< of all but the first and the last, which keep the compute dtype: errors of theirs weigh most
+};
+
 class Transformer {
  public:
   /// Claims every tensor. Errors: BadWeights, NumericError.
-  Transformer(const TransformerConfig& config, Parameters& parameters, WeightOrder order = WeightOrder::of_file);
+  Transformer(const TransformerConfig& config, Parameters& parameters, const TransformerOptions& options = {});
 
   /// embeds [1,S,caption] any float dtype; mask i64 [1,S], 1 = token; both in the host's memory. Padding is dropped (its weight in the reference is exactly 0).
   PromptContext prepare_prompt(const at::Tensor& embeds, const at::Tensor& mask) const;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "weights/dequantise.h"
+#include "weights/tensor_io.h"
 
 namespace ltxv {
 
@@ -18,6 +19,11 @@ NarrowMatrix::NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const Tenso
 NarrowMatrix::NarrowMatrix(at::Tensor codes, at::Tensor scales, at::ScalarType dtype)
     : codes_(std::move(codes)), scales_(std::move(scales)), dtype_(dtype) {
   LTXV_ASSERT(codes_.dim() == 2 && (dtype == at::kFloat || dtype == at::kBFloat16), "fp8 codes [R,C] expected");
+}
+
+std::optional<NarrowMatrix::StoredCodes> NarrowMatrix::stored_codes(at::ScalarType type) const {
+  if (codes_.defined() || changes_.changes || scalar_type(entry_.type) != type) return std::nullopt;
+  return StoredCodes{to_tensor(entry_, source_), scales_};
 }
 
 // The product with the scales in f32, as on the host; without them every fp8 value is exact in bf16 too.

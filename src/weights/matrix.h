@@ -1,6 +1,7 @@
 #pragma once
 // Weight matrices, as tensors or as the narrow codes their file holds.
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/tensor.h"
@@ -32,6 +33,12 @@ class NarrowMatrix {
   /// Whether rows are widened on a device, all of them at once at no cost worth splitting.
   bool on_device() const { return codes_.defined(); }
   at::ScalarType dtype() const { return dtype_; }
+
+  struct StoredCodes {
+    at::Tensor codes, scales;  ///< [R,C]; as in the constructors
+  };
+  /// The codes as they are stored, in place, if they are of that type and no LoRA changes them. On the host only.
+  std::optional<StoredCodes> stored_codes(at::ScalarType type) const;
 
   /// Rows begin … begin + count - 1. Returns [count,C] in dtype(), fresh.
   at::Tensor rows(int64_t begin, int64_t count) const;

@@ -192,6 +192,15 @@ Matrix Parameters::take_matrix(const std::string& name, at::IntArrayRef shape, M
   return {placed(claimed, dtype_, scales), nullptr};
 }
 
+Matrix Parameters::take_matrix_on_host(const std::string& name, at::IntArrayRef shape, MatrixUse use) {
+  struct Restore {
+    std::shared_ptr<WeightPlace>& to;
+    std::shared_ptr<WeightPlace> place;
+    ~Restore() { to = std::move(place); }
+  } const restore{place_, std::exchange(place_, nullptr)};
+  return take_matrix(name, shape, use);
+}
+
 bool Parameters::has(const std::string& name) const { return by_name_.count(name) > 0; }
 
 std::optional<std::vector<int64_t>> Parameters::shape_of(const std::string& name) const {

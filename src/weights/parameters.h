@@ -63,6 +63,9 @@ class Parameters {
   /// Claims a matrix, and its scales (`<layer>.scale_weight` or `<layer>.weight_scale`) where the file has them: narrow where it is
   /// stored narrow (what LoRAs add is then added where it is used), else as take(). Errors: as take(); BadWeights when a file with scales has none for this layer.
   Matrix take_matrix(const std::string& name, at::IntArrayRef shape, MatrixUse use);
+  /// take_matrix in the host's memory, wherever the rest goes.
+  Matrix take_matrix_on_host(const std::string& name, at::IntArrayRef shape, MatrixUse use);
+  Reading reading() const { return reading_; }
   bool has(const std::string& name) const;
   /// Whether a LoRA changes this tensor: it then has to be read by take(), not kept in the form it is stored in.
   bool is_changed(const std::string& name) const { return changes_ && changes_->touches(name); }
@@ -117,6 +120,9 @@ class Scope {
   }
   Matrix take_matrix(const std::string& name, at::IntArrayRef shape, MatrixUse use) const {
     return parameters_->take_matrix(join(name), shape, use);
+  }
+  Matrix take_matrix_on_host(const std::string& name, at::IntArrayRef shape, MatrixUse use) const {
+    return parameters_->take_matrix_on_host(join(name), shape, use);
   }
   bool has(const std::string& name) const { return parameters_->has(join(name)); }
   bool is_changed(const std::string& name) const { return parameters_->is_changed(join(name)); }

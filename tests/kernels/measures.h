@@ -20,5 +20,8 @@ Errors row_op_errors(std::string_view op);  // measures_rows.cpp
 Errors vae_norm_errors();                   // measures_vae.cpp
 Errors depth_to_space_errors();
 Errors conv3d_errors();
+Errors quantise_rows_errors();  // measures_quant.cpp
+Errors norm_quantise_errors();
+Errors quant_linear_errors();
 
 }  // namespace ltxv::test

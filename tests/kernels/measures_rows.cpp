@@ -193,6 +193,9 @@ const std::map<std::string_view, Measure>& measures() {
       {"vae_norm", vae_norm_errors},
       {"depth_to_space", depth_to_space_errors},
       {"conv3d", conv3d_errors},
+      {"quantise_rows", quantise_rows_errors},
+      {"norm_quantise", norm_quantise_errors},
+      {"quant_linear", quant_linear_errors},
   };
   return table;
 }

@@ -8,6 +8,7 @@
 #include "kernels/emulator/emulated_thread.h"
 #include "kernels/emulator/values.h"
 #include "qk_norm_rope/qk_norm_rope_rows.h"
+#include "quant_linear/quantise_rows.h"
 
 namespace ltxv {
 namespace {
@@ -105,6 +106,19 @@ TEST(RowKernelsEmulated, QkNormRope) {
       check_rope(c, type, ++seed);
 }
 
+void expect_e4m3_row(const uint8_t* codes, double scale, const std::vector<double>& y, double largest) {
+  for (size_t i = 0; i < y.size(); ++i) {
+    // Decoded from the definition: sign, exponent 4 bits with bias 7, mantissa 3 bits.
+    const int32_t code = codes[i], exponent = code >> 3 & 15, mantissa = code & 7;
+    const double magnitude = exponent == 0 ? mantissa / 512.0 : std::ldexp(1 + mantissa / 8.0, exponent - 7);
+    const double value = (code & 128 ? -magnitude : magnitude) * scale;
+    // Half a step of the largest binade, 448 / 16 of it, is 1/28 of the row's largest value.
+    EXPECT_LE(std::abs(value - y[i]), largest / 28) << i;
+    EXPECT_LE(std::abs(value - y[i]), std::abs(y[i]) / 16 + largest / 448 / 1024 + 1e-6) << i;
+  }
+  EXPECT_NEAR(scale * 448, largest, 1e-4 * largest);
+}
+
 struct NormCase {
   int32_t rows, tokens, width;
   bool indexed, update, gate, norm;
@@ -173,23 +187,12 @@ void check_norm(const NormCase& c, Element type, Element out_type, uint32_t seed
       y[i] = y[i] / std::sqrt(squares / c.width + 1e-6) * (1 + in_table(1, i)) + in_table(2, i);
       largest = std::max(largest, std::abs(y[i]));
     }
-    for (size_t i = 0; i < width; ++i) {
-      if (out_type != Element::e4m3) {
-        out_error = std::max(out_error, std::abs(out.at(row * width + i) - y[i]));
-        continue;
-      }
-      // Decoded from the definition: sign, exponent 4 bits with bias 7, mantissa 3 bits.
-      const int32_t code = codes[row * width + i], exponent = code >> 3 & 15, mantissa = code & 7;
-      const double magnitude = exponent == 0 ? mantissa / 512.0 : std::ldexp(1 + mantissa / 8.0, exponent - 7);
-      const double value = (code & 128 ? -magnitude : magnitude) * row_scale[row];
-      // Half a step of the largest binade, 448 / 16 of it, is 1/28 of the row's largest value.
-      EXPECT_LE(std::abs(value - y[i]), largest / 28) << i;
-      EXPECT_LE(std::abs(value - y[i]), std::abs(y[i]) / 16 + largest / 448 / 1024 + 1e-6) << i;
-    }
-    EXPECT_LE(out_error, tolerance(type)) << c.width;
     if (out_type == Element::e4m3) {
-      EXPECT_NEAR(row_scale[row] * 448, largest, 1e-4 * largest);
+      expect_e4m3_row(codes + row * width, row_scale[row], y, largest);
+      continue;
     }
+    for (size_t i = 0; i < width; ++i) out_error = std::max(out_error, std::abs(out.at(row * width + i) - y[i]));
+    EXPECT_LE(out_error, tolerance(type)) << c.width;
   }
 }
 
@@ -222,6 +225,60 @@ TEST(RowKernelsEmulated, ARowOfZerosIsZerosInE4m3) {
   ASSERT_EQ(problem, "");
   EXPECT_EQ(row_scale[0], 0);
   for (size_t i = 0; i < 32; ++i) EXPECT_EQ(out[i].x | out[i].y | out[i].z | out[i].w, 0u);
+}
+
+void check_quantise(int32_t rows, int32_t width, bool gelu, Element type, uint32_t seed) {
+  std::mt19937 random(seed);
+  const auto count = static_cast<size_t>(rows) * static_cast<size_t>(width);
+  Values x(type, count);
+  x.fill(random);
+  std::vector<Words4> codes(count / 16 + 1);  // aligned as the kernel asks
+  std::vector<float> scales(static_cast<size_t>(rows));
+  const QuantiseRowsLaunch launch{type, x.data(), codes.data(), scales.data(), rows, width, gelu};
+  Machine machine(seed);
+  machine.readable(x.data(), x.bytes()), machine.writable(codes.data(), count), machine.writable(scales.data(), scales.size() * 4);
+  std::string problem;
+  with_quant_plan(width, [&]<int32_t kThreads, int32_t kEights>() -> int {
+    with_type(type, [&]<Element kType>() {
+      problem = machine.run({rows}, kThreads, kRowSharedBytes,
+                            [&](EmulatedThread& thread) { QuantiseRows<kType, kThreads, kEights, EmulatedThread>{thread, launch}.run(); });
+    });
+    return 0;
+  });
+  ASSERT_EQ(problem, "") << width;
+  for (size_t row = 0; row < scales.size(); ++row) {
+    std::vector<double> y(static_cast<size_t>(width));
+    double largest = 0;
+    for (size_t i = 0; i < y.size(); ++i) {
+      y[i] = x.at(row * y.size() + i);
+      if (gelu) y[i] = 0.5 * y[i] * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (y[i] + 0.044715 * y[i] * y[i] * y[i])));
+      largest = std::max(largest, std::abs(y[i]));
+    }
+    expect_e4m3_row(reinterpret_cast<const uint8_t*>(codes.data()) + row * y.size(), scales[row], y, largest);
+  }
+}
+
+TEST(RowKernelsEmulated, QuantiseRows) {
+  LTXV_NEEDS_FIBERS();
+  uint32_t seed = 200;
+  for (const auto type : kTypes)
+    for (const bool gelu : {false, true})
+      for (const auto& [rows, width] : {std::pair{1, 8}, {5, 24}, {3, 512}, {2, 520}, {2, 2048}, {1, 2056}, {1, 8192}, {2, 8200}, {1, 16384}})
+        check_quantise(rows, width, gelu, type, ++seed);
+}
+
+TEST(RowKernelsEmulated, GeluOfHugeAndTinyValuesStaysFinite) {
+  LTXV_NEEDS_FIBERS();
+  std::vector<Floats4> x = {{1e30f, -1e30f, -12.5f, 12.5f}, {0, -0.0f, 1e-30f, -1e-30f}};
+  std::vector<Words4> codes(1);
+  float scale = -1;
+  const QuantiseRowsLaunch launch{Element::f32, x.data(), codes.data(), &scale, 1, 8, 1};
+  Machine machine;
+  machine.readable(x.data(), 32), machine.writable(codes.data(), 8), machine.writable(&scale, 4);
+  ASSERT_EQ(machine.run({}, 64, kRowSharedBytes, [&](EmulatedThread& thread) { QuantiseRows<Element::f32, 64, 1, EmulatedThread>{thread, launch}.run(); }), "");
+  EXPECT_FLOAT_EQ(scale, 1e30f / 448);
+  EXPECT_EQ(codes[0].x, 0x0000007eu | 0x80u << 8 | 0x80u << 16) << "448, then zeros of either sign";
+  EXPECT_EQ(codes[0].y & 0x7f7f7f7fu, 0u);
 }
 
 TEST(RowKernelsEmulated, AMissingSyncIsSeen) {

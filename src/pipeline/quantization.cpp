@@ -1,0 +1,22 @@
+#include "pipeline/quantization.h"
+
+#include "base/error.h"
+#include "cuda_plugin.h"
+
+namespace ltxv {
+
+BlockOptions block_options(const std::string& quantization, at::Device device) {
+  BlockOptions options;
+  if (quantization == "fp8") options.quantisation = ops::QuantType::fp8;
+  if (quantization == "int8") options.quantisation = ops::QuantType::int8;
+  LTXV_CHECK(options.quantisation || quantization.empty() || quantization == "none", "quantization \"", quantization,
+             "\" is not one of none, fp8, int8");
+  if (!device.is_cuda() || !options.quantisation) return options;
+  LTXV_REQUIRE(Unsupported, options.quantisation == ops::QuantType::fp8, "quantization int8 is for the CPU; on ", device.str(), " use fp8");
+  const int32_t arch = ops::cuda_arch(device);
+  LTXV_REQUIRE(Unsupported, arch == 0 || arch >= 89, "quantization fp8: ", device.str(), " has compute capability ", arch / 10, ".", arch % 10,
+               ", 8.9 or newer is needed");
+  return options;
+}
+
+}  // namespace ltxv
