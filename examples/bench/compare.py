@@ -182,13 +182,23 @@ def forward(machine, work):
     machine.diffusers("inputs", model=machine.args.large, frames=t, height=h, width=w, output=work)
     sigmas = ",".join(f"{1 - i / machine.args.forward_steps:.4f}" for i in range(machine.args.forward_steps))
     common = dict(model=machine.args.large, dtype="bf16", frames=t, height=h, width=w, sigmas=sigmas, seed=7)
+    quantised = []
+
+    def run_library(latents, **more):
+        return machine.library("step", prompt_embeds=work / "embeds.safetensors", guidance=1, stg_scale=0, runs=1,
+                               save_latents=work / latents, **common, **more)
+
+    def run_both():
+        child = run_library("b.safetensors")
+        if machine.args.quantization:  # in turn with the other two
+            quantised.append(run_library("c.safetensors", quantization=machine.args.quantization).json)
+        return child
+
     result, children = pairs(
         machine, machine.args.large_pairs,
         lambda: machine.diffusers("forward", input=work / "embeds.safetensors", fps=30, output=work / "a.safetensors",
                                   gemm_size=machine.args.gemm_size, **common),
-        lambda: machine.library("step", prompt_embeds=work / "embeds.safetensors", guidance=1, stg_scale=0, runs=1,
-                                save_latents=work / "b.safetensors", **common),
-        lambda child: child.json["step_seconds"]["median"])
+        run_both, lambda child: child.json["step_seconds"]["median"])
     theirs = [pair[0].json for pair in children]
     flops = forward_flops(machine.args.large, theirs[0]["tokens"], theirs[0]["text_tokens"])
     rate = statistics.median(run["gemm_flops_per_second"] for run in theirs)
@@ -198,7 +208,16 @@ def forward(machine, work):
                   peak_memory_mib={name: statistics.median(pair[side].json["peak_memory_mib"] for pair in children)
                                    for side, name in enumerate(("diffusers", "ltxv"))},
                   latents_difference=difference(work / "a.safetensors", work / "b.safetensors", "latents"))
-    return {f"forward {t}x{h}x{w} bf16": result}
+    results = {f"forward {t}x{h}x{w} bf16": result}
+    if quantised:
+        seconds = [run["step_seconds"]["median"] for run in quantised]
+        of_own = [a / b for a, b in zip(result["ltxv_seconds"]["all"], seconds)]
+        of_theirs = [a / b for a, b in zip(result["diffusers_seconds"]["all"], seconds)]
+        results[f"forward {t}x{h}x{w} {machine.args.quantization}"] = dict(
+            diffusers_seconds=result["diffusers_seconds"], ltxv_seconds=spread(seconds), ratio=spread(of_theirs), ratio_to_own_bf16=spread(of_own),
+            peak_memory_mib=dict(diffusers=result["peak_memory_mib"]["diffusers"], ltxv=statistics.median(run["peak_memory_mib"] for run in quantised)),
+            latents_difference=difference(work / "b.safetensors", work / "c.safetensors", "latents"), load_average=os.getloadavg()[0])
+    return results
 
 
 def cpu_name():
@@ -233,6 +252,8 @@ def table(record):
         if "share_of_gemm_rate" in r:
             also.append(f"{r['share_of_gemm_rate']['ltxv']:.0%} of the {r['gemm_flops_per_second'] / 1e9:.0f} GFLOP/s of a "
                         f"{r['gemm_size']} GEMM (diffusers {r['share_of_gemm_rate']['diffusers']:.0%})")
+        if "ratio_to_own_bf16" in r:
+            also.append("{median:.2f} ({min:.2f} to {max:.2f}) of libltxv's own bf16".format(**r["ratio_to_own_bf16"]))
         for key in ("frames_difference", "latents_difference"):
             if key in r:
                 also.append(f"results differ by {r[key]['mean']:.2g} on average at std {r[key]['reference_std']:.2g}")
@@ -259,6 +280,7 @@ def main():
                         help="without bf16 instructions diffusers takes most of an hour for the bf16 decode of the default size")
     parser.add_argument("--forward-size", type=int, nargs=3, default=(57, 512, 512), metavar=("T", "H", "W"))
     parser.add_argument("--forward-steps", type=int, default=4, help="forwards in a process; the first is not counted")
+    parser.add_argument("--quantization", choices=("int8", "fp8"), help="measure this too, in turn with the forwards in bf16")
     parser.add_argument("--gemm-size", type=int, default=4096)
     parser.add_argument("--max-load", type=float, default=1.5, help="wait until the machine's load average is below this")
     parser.add_argument("--ignore-load", action="store_true")

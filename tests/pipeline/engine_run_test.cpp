@@ -177,6 +177,7 @@ TEST_F(EngineRun, DescriptionNamesPartsDtypesAndParameters) {
   EXPECT_EQ(j["parts"]["vae_decoder"]["stored"], "BF16");
   EXPECT_EQ(j["parts"]["vae_decoder"]["compute"], "fp32");
   EXPECT_EQ(j["threads"], 2);
+  EXPECT_EQ(j["quantization"], "none");
 }
 
 TEST_F(EngineRun, FramesThroughAFileAreExact) {

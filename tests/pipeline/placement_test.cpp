@@ -27,6 +27,20 @@ TEST(Placement, WeightBytesAreParametersTimesElement) {
   EXPECT_EQ(plan_placement(in).weight_bytes[1], 2 * 1'923'000'000ll);
 }
 
+TEST(Placement, QuantisedParametersTakeAByte) {
+  auto in = real_model(64 * kGiB);
+  in.quantised_parameters = 1'000'000'000;
+  for (const int64_t device_memory : {int64_t{0}, 80 * kGiB}) {
+    in.device_memory_bytes = device_memory;
+    in.dtype = "bf16";
+    EXPECT_EQ(plan_placement(in).weight_bytes[1], 2 * 1'923'000'000ll - 1'000'000'000);
+    in.dtype = "fp32";
+    EXPECT_EQ(plan_placement(in).weight_bytes[1], 4 * 1'923'000'000ll - 3 * 1'000'000'000ll);
+  }
+  in.stored_fp8[1] = true;  // a byte already
+  EXPECT_EQ(plan_placement(in).weight_bytes[1], 1'923'000'000ll);
+}
+
 TEST(Placement, AutoTakesBf16OnlyWhereItIsFastAndTheModelLarge) {
   auto in = real_model(64 * kGiB);
   in.fast_bf16 = true;
