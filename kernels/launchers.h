@@ -139,6 +139,14 @@ struct QuantiseRowsLaunch {
 };
 inline constexpr int32_t kMaxQuantWidth = 16384;
 
+/// The same attention in eight bits (attention_int8/attention_int8.h), in three launches.
+/// Asks for: what AttentionLaunch asks for, k_lengths nullptr, at least one key; lengths at most 2^31 - 129.
+struct AttentionInt8Launch {
+  AttentionLaunch attention;
+  void* workspace;  ///< int8_workspace().bytes of attention_int8/layout.h, 16-byte aligned
+  void* stream;
+};
+
 struct CudaDevice {
   int32_t major, minor;  ///< compute capability
   int32_t multiprocessors;
@@ -172,6 +180,7 @@ struct CudaKernelTable {
   int (*add_bias)(const AddBiasLaunch*);
   int (*guided_step)(const GuidedStepLaunch*);
   int (*quantise_rows)(const QuantiseRowsLaunch*);
+  int (*attention_int8)(const AttentionInt8Launch*);  ///< sm_89 and newer
   const CudaKernelInfo* kernels;
   int32_t kernel_count;
 };

@@ -60,6 +60,9 @@ constexpr CudaKernelTable kTable = {
 #ifdef LTXV_CUDA_UNIT_quantise_rows
     .quantise_rows = launch_quantise_rows,
 #endif
+#ifdef LTXV_CUDA_UNIT_attention_int8
+    .attention_int8 = launch_attention_int8,
+#endif
     .kernels = kKernels,
     .kernel_count = static_cast<int32_t>(sizeof kKernels / sizeof kKernels[0]) - 1,
 };

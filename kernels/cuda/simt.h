@@ -10,6 +10,8 @@
 //   sync() sync_warp() shuffle_xor(v, mask)          whole block; the warp
 //   load_matrices(r, offset) load_matrices_transposed(r, offset)   ldmatrix.x4, one row address a lane
 //   multiply(d, a, b0, b1)                           mma.m16n8k16, bf16 in, f32 added up
+//   multiply_int8(d, a, b0, b1)                      mma.m16n8k32, s8 in, s32 added up, as bits
+//   multiply_e4m3(d, a, b0, b1)                      mma.m16n8k32, e4m3 in, f32 added up
 //   maximum(a, b) of numbers (a NaN loses) exp2(x) reciprocal(x) reciprocal_sqrt(x) pack_bf16(low, high) pack_e4m3(a, b, c, d)
 #include <cstdint>
 

@@ -13,5 +13,6 @@ int launch_depth_to_space(const DepthToSpaceLaunch* launch);  // vae_norm/depth_
 int launch_add_bias(const AddBiasLaunch* launch);              // conv3d/add_bias.cu
 int launch_guided_step(const GuidedStepLaunch* launch);       // guided_step/guided_step.cu
 int launch_quantise_rows(const QuantiseRowsLaunch* launch);   // quant_linear/quantise_rows.cu
+int launch_attention_int8(const AttentionInt8Launch* launch);  // attention_int8/attention_int8.cu
 
 }  // namespace ltxv::ops::gpu

@@ -7,7 +7,7 @@ namespace ltxv::ops::cpu {
 enum class Code : int32_t { int8, e4m3 };
 
 /// Where a row's codes go: code = value / scale, the scale such that the row's largest magnitude becomes 127 or 448. NaN or Inf in a row
-/// make its scale NaN.
+/// make its scale NaN or Inf.
 struct CodedRows {
   Code code;
   void* codes;    ///< [rows, width], a byte each; nullptr: no codes are made

@@ -25,23 +25,14 @@ inline uint8_t e4m3_code(float v) {
 }
 
 void encode(const float* __restrict v, int64_t width, const CodedRows& to, int64_t row) {
-  float largest[kLanes] = {}, odd[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l) {
-      const float magnitude = std::fabs(v[i + l]);
-      largest[l] = magnitude > largest[l] ? magnitude : largest[l];
-      odd[l] += v[i + l] * 0.0f;  // NaN for NaN and Inf
-    }
-  for (int64_t l = 0; i < width; ++i, ++l) {
-    const float magnitude = std::fabs(v[i]);
-    largest[l] = magnitude > largest[l] ? magnitude : largest[l];
-    odd[l] += v[i] * 0.0f;
+  // Magnitudes are ordered as their bits are, and NaN and Inf are above all numbers.
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < width; ++i) {
+    const uint32_t magnitude = std::bit_cast<uint32_t>(v[i]) & 0x7fffffffu;
+    largest = magnitude > largest ? magnitude : largest;
   }
-  float most = 0, any_odd = 0;
-  for (int64_t l = 0; l < kLanes; ++l) most = largest[l] > most ? largest[l] : most, any_odd += odd[l];
-  const float range = to.code == Code::int8 ? 127.0f : 448.0f;
-  to.scales[row] = most / range + any_odd;
+  const float most = std::bit_cast<float>(largest), range = to.code == Code::int8 ? 127.0f : 448.0f;
+  to.scales[row] = most / range;
   // A row of zeros, or so small that its inverse is infinite: zeros.
   const float factor = most > 1e-30f ? range / most : 0.0f;
   uint8_t* __restrict codes = static_cast<uint8_t*>(to.codes) + row * width;

@@ -12,7 +12,7 @@ struct QuantiseRows {
   LTXV_HD void run() {
     const int32_t row = context.block_x();
     const int64_t base = static_cast<int64_t>(row) * launch.width;
-    float v[kEights][8];
+    float v[kEights][8] = {};
     float largest = 0;
     LTXV_UNROLL
     for (int32_t e = 0; e < kEights; ++e) {

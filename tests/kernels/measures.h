@@ -23,5 +23,6 @@ Errors conv3d_errors();
 Errors quantise_rows_errors();  // measures_quant.cpp
 Errors norm_quantise_errors();
 Errors quant_linear_errors();
+Errors attention_int8_errors();
 
 }  // namespace ltxv::test

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "adaln/adaln.h"
+#include "attention_int8/attention_int8.h"
 #include "base/error.h"
 #include "kernels/measures.h"
 #include "quant_linear/quant_linear.h"
@@ -122,6 +123,54 @@ Errors quant_linear_errors() {
     }
     return error;
   });
+}
+
+namespace {
+
+at::Tensor nearest_e4m3(const at::Tensor& d) {
+  const auto step = at::pow(2.0, at::floor(at::log2(d.abs().clamp_min(std::ldexp(1, -6)))) - 3);
+  return at::round(d / step) * step;
+}
+
+// By how much the worst element is beyond what rounding the weights to e4m3 may cost (1/16 of each, or 2^-18 of the largest), a code in the
+// middle of two (a few thousandths), and one rounding to the dtype.
+double attention_int8_error(const Shape& s, at::ScalarType dtype) {
+  Draw draw;
+  const int64_t heads = 2, width = (s.width + 1) / 2 * 2;
+  double error = 0;
+  for (const int64_t keys : {s.tokens, int64_t{1}, int64_t{150}}) {
+    const auto q = draw({s.batch, s.tokens, width}, dtype), v = draw({s.batch, keys, width}, dtype);
+    // Keys share an offset, as real ones do; one scale for each would drown their differences.
+    const auto k = (draw({s.batch, keys, width}) + 20 * draw({1, 1, width})).to(dtype);
+    const auto split = [&](const at::Tensor& t) { return f64(t).view({s.batch, t.size(1), heads, -1}).transpose(1, 2); };
+    const auto coded = [](const at::Tensor& x, at::IntArrayRef axes) {
+      const auto largest = x.abs().amax(axes, true).clamp_min(1e-12);
+      return at::round(x * 127 / largest) * largest / 127;
+    };
+    const auto qc = coded(split(q), {-1});
+    std::vector<at::Tensor> tiles;
+    for (const auto& tile : (split(k) - split(k).mean(2, true)).split(64, 2)) tiles.push_back(coded(tile, {-2, -1}));
+    const auto largest = split(v).abs().amax(2, true).clamp_min(1e-12);
+    const auto vc = nearest_e4m3(split(v) * 448 / largest) * largest / 448;
+    const auto p = at::softmax(at::matmul(qc, at::cat(tiles, 2).transpose(-1, -2)) / std::sqrt(static_cast<double>(width / heads)), -1);
+    const auto merged = [&](const at::Tensor& t) { return t.transpose(1, 2).flatten(2); };
+    const auto formula = merged(at::matmul(p, vc)), absolute = merged(at::matmul(p, vc.abs()));
+    const double rounding = dtype == at::kFloat ? 1e-5 : 1.0 / 256;
+    const auto allowed = absolute * (1.0 / 16 + 0.01) + formula.abs() * rounding +
+                         merged(largest.expand({-1, -1, s.tokens, -1})) * (static_cast<double>(keys) * std::ldexp(1, -18)) + 1e-6;
+    error = std::max(error, ((f64(ops::attention_int8(q, k, v, heads)) - formula).abs() / allowed).max().item<double>() - 1);
+  }
+  return std::max(error, 0.0);
+}
+
+}  // namespace
+
+Errors attention_int8_errors() {
+  Errors errors;
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const Shape& s : kShapes)
+      errors[text(dtype == at::kFloat ? "f32" : "bf16", "_[", s.batch, ",", s.tokens, ",", s.width, "]")] = attention_int8_error(s, dtype);
+  return errors;
 }
 
 }  // namespace ltxv::test

@@ -196,6 +196,7 @@ const std::map<std::string_view, Measure>& measures() {
       {"quantise_rows", quantise_rows_errors},
       {"norm_quantise", norm_quantise_errors},
       {"quant_linear", quant_linear_errors},
+      {"attention_int8", attention_int8_errors},
   };
   return table;
 }

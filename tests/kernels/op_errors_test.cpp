@@ -1,6 +1,7 @@
 // Arguments that do not fit are refused by name, before any variant runs.
 #include "adaln/adaln.h"
 #include "attention/attention.h"
+#include "attention_int8/attention_int8.h"
 #include "qk_norm_rope/qk_norm_rope.h"
 #include "support/expect_error.h"
 
@@ -51,6 +52,33 @@ TEST(OpErrors, Attention) {
   expect_error(kInvalid, "3 heads do not divide width 8", [&] { ops::attention(q, k, k, 3); });
   expect_error(kInvalid, "0 heads", [&] { ops::attention(q, k, k, 0); });
   expect_error(kInvalid, "dtypes differ", [&] { ops::attention(q, k.to(at::kBFloat16), k.to(at::kBFloat16), 2); });
+}
+
+TEST(OpErrors, AttentionInt8) {
+  const auto q = at::zeros({1, 4, 8}), k = at::zeros({1, 3, 8});
+  EXPECT_NO_THROW(ops::attention_int8(q, k, k, 2));
+  expect_error(kInvalid, "attention_int8: q [B,N,D]", [&] { ops::attention_int8(q, k, at::zeros({1, 2, 8}), 2); });
+  expect_error(kInvalid, "3 heads do not divide width 8", [&] { ops::attention_int8(q, k, k, 3); });
+  expect_error(kInvalid, "dtypes differ", [&] { ops::attention_int8(q, k.to(at::kBFloat16), k.to(at::kBFloat16), 2); });
+}
+
+TEST(AttentionInt8, PiecesOfQueriesGiveWhatAllOfThemGive) {
+  const auto q = at::randn({1, 5000, 128}), k = at::randn({1, 5000, 128}), v = at::randn({1, 5000, 128});  // more scores than a piece has
+  const auto all = ops::attention_int8(q, k, v, 2), some = ops::attention_int8(q.narrow(1, 4000, 10), k, v, 2);
+  EXPECT_LE((all.narrow(1, 4000, 10) - some).abs().max().item<double>(), 1e-4);
+}
+
+// Random normal values: what eight bits cost against exact attention, and what they would without smoothing the keys.
+TEST(AttentionInt8, IsNearExactAttentionAlsoWhereKeysShareAnOffset) {
+  for (const int64_t width : {64, 128})
+    for (const double offset : {0.0, 30.0}) {
+      const auto q = at::randn({1, 512, width}), v = at::randn({1, 512, width});
+      const auto k = at::randn({1, 512, width}) + offset * at::randn({1, 1, width});
+      const auto exact = ops::attention(q, k, v, 1);
+      const double error = ((ops::attention_int8(q, k, v, 1) - exact).norm() / exact.norm()).item<double>();
+      EXPECT_LE(error, 0.06) << width << " " << offset;
+      EXPECT_GT(error, 1e-3);
+    }
 }
 
 }  // namespace

@@ -69,14 +69,9 @@ class EmulatedThread {
   void load_matrices_transposed(uint32_t (&r)[4], uint32_t offset) {
     matrices(WarpOp::load_matrices_transposed, r, offset);
   }
-  void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    LaneSlot& s = slot();
-    s.op = WarpOp::multiply, s.b[0] = b0, s.b[1] = b1;
-    std::memcpy(s.words, a, sizeof s.words);
-    std::memcpy(s.sums, d, sizeof s.sums);
-    join_warp();
-    std::memcpy(d, s.sums, sizeof s.sums);
-  }
+  void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { products(WarpOp::multiply, d, a, b0, b1); }
+  void multiply_int8(uint32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { products(WarpOp::multiply_int8, d, a, b0, b1); }
+  void multiply_e4m3(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { products(WarpOp::multiply_e4m3, d, a, b0, b1); }
 
   float maximum(float a, float b) { return std::fmax(a, b); }
   float exp2(float x) { return std::exp2(x); }
@@ -97,6 +92,15 @@ class EmulatedThread {
     s.op = op, s.offset = offset;
     join_warp();
     std::memcpy(r, s.words, sizeof s.words);
+  }
+  template <class Sum>
+  void products(WarpOp op, Sum (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    LaneSlot& s = slot();
+    s.op = op, s.b[0] = b0, s.b[1] = b1;
+    std::memcpy(s.words, a, sizeof s.words);
+    std::memcpy(s.sums, d, sizeof s.sums);
+    join_warp();
+    std::memcpy(d, s.sums, sizeof s.sums);
   }
   void check(const std::string& problem) {
     if (!problem.empty()) machine_.fail(thread_, problem);

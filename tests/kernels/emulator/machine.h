@@ -21,7 +21,7 @@ struct Grid {
   int32_t x = 1, y = 1, z = 1;
 };
 
-enum class WarpOp { none, shuffle, sync, load_matrices, load_matrices_transposed, multiply };
+enum class WarpOp { none, shuffle, sync, load_matrices, load_matrices_transposed, multiply, multiply_int8, multiply_e4m3 };
 
 /// What one lane brings to an operation of its warp, and takes from it.
 struct LaneSlot {
@@ -76,6 +76,7 @@ class Machine {
   void finish_warp_op(int32_t warp);
   void load_matrices(int32_t warp, bool transposed);
   void multiply(int32_t warp);
+  void multiply_bytes(int32_t warp, WarpOp op);
   int32_t pick();
   [[noreturn]] void fail(int32_t thread, const std::string& what);
   void note(const std::string& what);

@@ -1,4 +1,5 @@
 // What a whole warp does together, written from the tables of the PTX ISA and independent of kernels/attention/mma_layout.h.
+#include <cmath>
 #include <set>
 
 #include "kernels/emulator/emulated_thread.h"
@@ -23,6 +24,8 @@ void Machine::finish_warp_op(int32_t warp) {
     case WarpOp::load_matrices: load_matrices(warp, false); break;
     case WarpOp::load_matrices_transposed: load_matrices(warp, true); break;
     case WarpOp::multiply: multiply(warp); break;
+    case WarpOp::multiply_int8:
+    case WarpOp::multiply_e4m3: multiply_bytes(warp, lanes[0].op); break;
     case WarpOp::none: note("a warp meets for nothing");
   }
   for (int32_t lane = 0; lane < 32; ++lane) lanes[lane].mask = 0;
@@ -80,6 +83,49 @@ void Machine::multiply(int32_t warp) {
       float sum = lanes[lane].sums[i];
       for (int32_t k = 0; k < 16; ++k) sum += a[row][k] * b[k][column];
       lanes[lane].sums[i] = sum;
+    }
+}
+
+namespace {
+
+// Sign, exponent of 4 bits with bias 7, mantissa of 3; all ones are NaN.
+float e4m3_value(uint8_t code) {
+  const int32_t exponent = code >> 3 & 15, mantissa = code & 7;
+  const float magnitude = (code & 0x7f) == 0x7f ? NAN : exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                                                      : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return code & 0x80 ? -magnitude : magnitude;
+}
+
+}  // namespace
+
+// mma.m16n8k32.row.col of bytes, with g = lane / 4 and t = lane % 4:
+//   A: register i holds row g + 8 (i % 2), columns 4t + 16 (i / 2) and the next three
+//   B: register i holds rows 4t + 16 i and the next three, column g
+//   C, D: as for multiply; for s8 whole numbers of 32 bits, which wrap
+void Machine::multiply_bytes(int32_t warp, WarpOp op) {
+  LaneSlot* lanes = &slots_[static_cast<size_t>(warp * 32)];
+  ++counts.multiplies;
+  uint8_t a[16][32], b[32][8];
+  for (int32_t lane = 0; lane < 32; ++lane) {
+    const int32_t g = lane / 4, t = lane % 4;
+    for (int32_t byte = 0; byte < 4; ++byte) {
+      for (int32_t i = 0; i < 4; ++i)
+        a[g + 8 * (i % 2)][4 * t + 16 * (i / 2) + byte] = static_cast<uint8_t>(lanes[lane].words[i] >> 8 * byte);
+      for (int32_t i = 0; i < 2; ++i) b[4 * t + 16 * i + byte][g] = static_cast<uint8_t>(lanes[lane].b[i] >> 8 * byte);
+    }
+  }
+  for (int32_t lane = 0; lane < 32; ++lane)
+    for (int32_t i = 0; i < 4; ++i) {
+      const int32_t row = lane / 4 + 8 * (i / 2), column = lane % 4 * 2 + i % 2;
+      if (op == WarpOp::multiply_e4m3) {
+        for (int32_t k = 0; k < 32; ++k) lanes[lane].sums[i] += e4m3_value(a[row][k]) * e4m3_value(b[k][column]);
+        continue;
+      }
+      uint32_t sum;
+      std::memcpy(&sum, &lanes[lane].sums[i], sizeof sum);
+      for (int32_t k = 0; k < 32; ++k)
+        sum += static_cast<uint32_t>(static_cast<int8_t>(a[row][k]) * static_cast<int8_t>(b[k][column]));
+      std::memcpy(&lanes[lane].sums[i], &sum, sizeof sum);
     }
 }
 

@@ -1,0 +1,110 @@
+#include "attention_int8/attention_int8.h"
+
+#include <cmath>
+
+#include "attention_int8/layout.h"
+#include "cuda_plugin.h"
+#include "registry.h"
+
+namespace ltxv::ops {
+namespace {
+
+constexpr double kSmallest = 1e-12;  // as in quantise.h: a scale of zero would make nothing of masked scores
+
+struct Args {
+  const at::Tensor &q, &k, &v;
+  int64_t head_count;
+  int64_t width() const { return q.size(2) / head_count; }
+};
+
+// [B,N,D] -> [B,A,N,E], f32
+at::Tensor heads(const at::Tensor& x, int64_t head_count) {
+  return x.view({x.size(0), x.size(1), head_count, x.size(2) / head_count}).transpose(1, 2).to(at::kFloat);
+}
+
+struct Codes {
+  at::Tensor codes, scales;  // f32 whole numbers; value = code * scale
+};
+
+// Largest magnitudes over the last axis, or the last two.
+Codes int8_codes(const at::Tensor& x, at::IntArrayRef axes) {
+  const at::Tensor largest = x.abs().amax(axes, /*keepdim=*/true).clamp_min(kSmallest);
+  return {(x * (127.0 / largest)).round(), largest / 127.0};
+}
+
+Codes key_codes(const at::Tensor& k) {
+  constexpr int64_t kTile = gpu::kInt8KeyTile;
+  const at::Tensor smooth = k - k.mean(2, /*keepdim=*/true);
+  const int64_t count = k.size(2), tiles = (count + kTile - 1) / kTile;
+  const auto padded = at::constant_pad_nd(smooth, {0, 0, 0, tiles * kTile - count}).unflatten(2, {tiles, kTile});
+  Codes c = int8_codes(padded, {-2, -1});
+  return {c.codes.flatten(2, 3).narrow(2, 0, count), c.scales.expand({-1, -1, -1, kTile, 1}).flatten(2, 3).narrow(2, 0, count)};
+}
+
+Codes value_codes(const at::Tensor& v) {
+  const at::Tensor largest = v.abs().amax(2, /*keepdim=*/true).clamp_min(kSmallest);
+  return {(v * (448.0 / largest)).to(at::kFloat8_e4m3fn).to(at::kFloat), largest / 448.0};
+}
+
+at::Tensor reference(const Args& a) {
+  constexpr int64_t kPieceElements = 1 << 24;  // of scores
+  constexpr double kLog2E = 1.44269504088896341, kWeightExponent = 8;
+  if (a.k.size(1) == 0) return at::zeros_like(a.q);
+  const Codes k = key_codes(heads(a.k, a.head_count)), v = value_codes(heads(a.v, a.head_count));
+  const at::Tensor transposed = k.codes.transpose(-1, -2), key_scales = k.scales.transpose(-1, -2);
+  const int64_t rows = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, a.q.size(0) * a.head_count * a.k.size(1)));
+  at::Tensor out = at::empty(a.q.sizes(), a.q.options());
+  for (int64_t begin = 0; begin < a.q.size(1); begin += rows) {
+    const int64_t count = std::min(rows, a.q.size(1) - begin);
+    const Codes q = int8_codes(heads(a.q.narrow(1, begin, count), a.head_count), {-1});
+    const at::Tensor scales = q.scales * (kLog2E / std::sqrt(static_cast<double>(a.width())));
+    at::Tensor s = at::matmul(q.codes, transposed).mul_(scales).mul_(key_scales);  // sums below 2^24: exact
+    s = at::exp2(s.sub_(s.amax(-1, true)).add_(kWeightExponent));
+    const at::Tensor sums = s.sum(-1, true);
+    const at::Tensor o = at::matmul(s.to(at::kFloat8_e4m3fn).to(at::kFloat), v.codes).div_(sums).mul_(v.scales);
+    out.narrow(1, begin, count).copy_(o.transpose(1, 2).flatten(2));
+  }
+  return out;
+}
+bool always(const Args&) { return true; }
+
+bool fits_cuda(const Args& a) {
+  constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
+  if (!a.q.is_cuda() || a.q.scalar_type() != at::kBFloat16 || (a.width() != 64 && a.width() != 128)) return false;
+  if (a.q.numel() == 0 || a.k.numel() == 0 || a.q.size(0) > kMostBlocks || a.head_count > kMostBlocks) return false;
+  if (a.q.size(1) > INT32_MAX - 128 || a.k.size(1) > INT32_MAX - 128) return false;
+  for (const auto* x : {&a.q, &a.k, &a.v})
+    if (x->device() != a.q.device() || x->stride(2) != 1 || x->stride(1) % 8 || x->stride(0) % 8 || !is_aligned(*x)) return false;
+  return cuda_variant_allowed("attention_int8", "cuda_mma", a.q.device()) && cuda_plugin().table->attention_int8;
+}
+
+at::Tensor run_cuda(const Args& a) {
+  at::Tensor out = at::empty({a.q.size(0), a.q.size(1), a.q.size(2)}, a.q.options());
+  const auto space = gpu::int8_workspace(a.q.size(0) * a.head_count, a.width(), a.q.size(1), a.k.size(1));
+  const at::Tensor workspace = at::empty({space.bytes}, a.q.options().dtype(at::kByte));
+  const auto i32 = [](int64_t n) { return static_cast<int32_t>(n); };
+  launch_on<gpu::AttentionInt8Launch>(
+      a.q, "attention_int8", cuda_plugin().table->attention_int8,
+      {.attention = {.q = a.q.const_data_ptr(), .k = a.k.const_data_ptr(), .v = a.v.const_data_ptr(), .out = out.mutable_data_ptr(),
+                     .batch = i32(a.q.size(0)), .heads = i32(a.head_count), .head_dim = i32(a.width()), .q_length = i32(a.q.size(1)),
+                     .k_length = i32(a.k.size(1)), .q_batch_stride = a.q.stride(0), .q_row_stride = a.q.stride(1), .k_batch_stride = a.k.stride(0),
+                     .k_row_stride = a.k.stride(1), .v_batch_stride = a.v.stride(0), .v_row_stride = a.v.stride(1),
+                     .out_batch_stride = out.stride(0), .out_row_stride = out.stride(1),
+                     .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(a.width())))},
+       .workspace = workspace.mutable_data_ptr()});
+  return out;
+}
+
+constexpr Variant<Args, at::Tensor> kVariants[] = {{"cuda_mma", fits_cuda, run_cuda}, {"reference", always, reference}};
+
+}  // namespace
+
+at::Tensor attention_int8(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t head_count) {
+  LTXV_CHECK(q.dim() == 3 && k.dim() == 3 && v.sizes() == k.sizes() && q.size(0) == k.size(0) && q.size(2) == k.size(2),
+             "attention_int8: q [B,N,D], k and v [B,M,D] expected, got ", q.sizes(), ", ", k.sizes(), ", ", v.sizes());
+  LTXV_CHECK(head_count > 0 && q.size(2) % head_count == 0, "attention_int8: ", head_count, " heads do not divide width ", q.size(2));
+  LTXV_CHECK(q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type(), "attention_int8: dtypes differ");
+  return dispatch<Args, at::Tensor>("attention_int8", kVariants, {q, k, v, head_count});
+}
+
+}  // namespace ltxv::ops
