@@ -27,8 +27,11 @@ struct CudaServices {
   std::unique_ptr<RecordedWork> (*new_recording)();
   /// "CUDA 13.0, cuDNN 9.19.0": what is loaded at run time.
   std::string (*versions)();
+  /// LibTorch's allocator holds at most this many bytes of the device from now on, in the whole process: above that it gives back what it
+  /// keeps for later, and fails only then.
+  void (*limit_memory)(int index, int64_t bytes);
 };
-inline constexpr uint32_t kCudaServicesVersion = 1;
+inline constexpr uint32_t kCudaServicesVersion = 2;
 
 /// Opens the plug-in; a second call is free. Returns why that failed, one line; empty: it is open.
 std::string open_cuda_services();

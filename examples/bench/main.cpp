@@ -176,7 +176,7 @@ json run(const Options& o) {
   Stopwatch watch;
   const ltxv::engine engine({.model = o.model, .device = o.device, .dtype = o.dtype, .thread_count = o.threads, .cuda_graphs = o.cuda_graphs != 0,
                              .device_memory_bytes = static_cast<int64_t>(o.device_memory * (int64_t{1} << 30)),
-                             .quantization = o.quantization});
+                             .quantization = o.quantization, .attention = o.attention});
   const double open_seconds = watch.lap();
   json result{{"task", o.task},
               {"version", ltxv::version()},

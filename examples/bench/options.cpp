@@ -52,7 +52,7 @@ std::string usage() {
          "  generate  end to end in one warm process, split by stage\n"
          "  decode    VAE decoder on latents --shape T,H,W\n"
          "  encode    VAE encoder on pixels --shape T,H,W\n"
-         "all:              --model --dtype auto|fp32|bf16 --quantization none|fp8|int8 --device auto|cpu|cuda[:I] --cuda-graphs 0|1 --device-memory GIB --threads --runs --seed\n"
+         "all:              --model --dtype auto|fp32|bf16 --quantization none|fp8|int8 --attention exact|int8 --device auto|cpu|cuda[:I] --cuda-graphs 0|1 --device-memory GIB --threads --runs --seed\n"
          "step, generate:   --prompt | --prompt-embeds FILE [--negative-prompt-embeds FILE]  --width --height --frames\n"
          "                  --steps | --sigmas A,B,...  --guidance  --stg-scale  --save-latents FILE\n"
          "decode, encode:   --shape T,H,W | --input FILE.safetensors\n"
@@ -63,7 +63,7 @@ Options parse(int argc, char** argv) {
   Options o;
   const std::map<std::string, Setter> setters = {
       {"--model", into(o.model)},       {"--dtype", into(o.dtype)},
-      {"--quantization", into(o.quantization)},
+      {"--quantization", into(o.quantization)}, {"--attention", into(o.attention)},
       {"--device", into(o.device)},     {"--cuda-graphs", into(o.cuda_graphs)},
       {"--device-memory", into(o.device_memory)},
       {"--threads", into(o.threads)},   {"--runs", into(o.runs)},

@@ -10,7 +10,7 @@ namespace bench {
 struct Options {
   std::string task;  ///< step, generate, decode, encode
   std::string model, dtype = "auto";
-  std::string quantization;
+  std::string quantization, attention;
   std::string device = "auto";
   int32_t cuda_graphs = 0;  ///< 1: on
   double device_memory = 0;  ///< GiB of the device to plan for; 0: all of it

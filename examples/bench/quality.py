@@ -23,7 +23,8 @@ from safetensors.numpy import load_file, save_file
 HERE = pathlib.Path(__file__).resolve().parent
 COLOURS, SHAPES = ("red", "green", "blue", "yellow", "purple", "white"), ("circle", "square", "triangle", "star", "ring")
 MOTIONS = ("moving left", "moving right", "moving up", "moving down", "bouncing", "spinning", "growing", "shrinking")
-MODES = {"int8": ["--quantization", "int8"], "fp8": ["--quantization", "fp8"]}
+MODES = {"int8": ["--quantization", "int8"], "fp8": ["--quantization", "fp8"], "attention int8": ["--attention", "int8"],
+         "fp8, attention int8": ["--quantization", "fp8", "--attention", "int8"]}
 STEPS, POINTS = 12, (0, 4, 8)
 
 

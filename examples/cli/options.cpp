@@ -177,7 +177,7 @@ struct Commands {
             const double gib = parse_number<double>("--device-memory", word, 0.5, 4096, "a number from 0.5 to 4096");
             e.device_memory_bytes = static_cast<int64_t>(gib * (int64_t{1} << 30));
           },
-          "plan for at most so many GiB of a CUDA device's memory (default: all of it)")
+          "use at most so many GiB of a CUDA device's memory (default: all of it)")
         ->type_name("GIB")
         ->take_last()
         ->group("model");
@@ -190,6 +190,10 @@ struct Commands {
     choice(
         to, "--quantization", e.quantization, [](const std::string& w) { return w == "none" || w == "fp8" || w == "int8"; }, "none, fp8, int8",
         "eight-bit products in the transformer: none, fp8, int8 (CPU only): faster, less exact (default: none)")
+        ->group("model");
+    choice(
+        to, "--attention", e.attention, [](const std::string& w) { return w == "exact" || w == "int8"; }, "exact, int8",
+        "the transformer's self-attention: exact, int8: eight bits, for CUDA devices (default: exact)")
         ->group("model");
     count(to, "--threads", e.thread_count, "compute threads (default: physical cores)", 1024)->group("model");
   }

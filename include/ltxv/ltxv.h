@@ -268,8 +268,9 @@ typedef struct ltxv_engine_options {
   uint32_t reserved_2;
   uint32_t cuda_graphs;     /* nonzero: record a prediction of the transformer once and replay it, on a CUDA device */
   uint32_t reserved_3;
-  int64_t device_memory_bytes; /* plan for no more of a CUDA device's memory than this; 0: all of it */
+  int64_t device_memory_bytes; /* use no more of a CUDA device's memory than this, in the whole process; 0: all of it */
   const char *quantization; /* of the transformer's matrix products: "none", "fp8", "int8" (CPU only): faster, another video; NULL: "none" */
+  const char *attention;    /* of the transformer over its own tokens: "exact", "int8": eight bits, for CUDA; NULL: "exact" */
 } ltxv_engine_options;
 
 /** Reads configs and headers and checks that the parts belong together. `options` may be NULL. Any thread.

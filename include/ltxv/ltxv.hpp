@@ -334,8 +334,9 @@ struct engine_options {
   bool copy_files = false;
   std::vector<std::string> upscalers = {};  ///< latent upsamplers for a second pass, in the order they act
   bool cuda_graphs = false;             ///< record a prediction of the transformer once and replay it, on a CUDA device
-  std::int64_t device_memory_bytes = 0; ///< plan for no more of a CUDA device's memory than this; 0: all of it
+  std::int64_t device_memory_bytes = 0; ///< use no more of a CUDA device's memory than this, in the whole process; 0: all of it
   std::string quantization = {};        ///< of the transformer's matrix products: "none", "fp8", "int8" (CPU only); empty: "none"
+  std::string attention = {};           ///< of the transformer over its own tokens: "exact", "int8" (for CUDA); empty: "exact"
 };
 
 struct condition {
@@ -546,6 +547,7 @@ class engine {
     c.cuda_graphs = o.cuda_graphs ? 1 : 0;
     c.device_memory_bytes = o.device_memory_bytes;
     c.quantization = detail::c_string(o.quantization);
+    c.attention = detail::c_string(o.attention);
     std::vector<const char*> upscalers;
     for (const std::string& path : o.upscalers) upscalers.push_back(path.c_str());
     c.upscalers = upscalers.empty() ? nullptr : upscalers.data();

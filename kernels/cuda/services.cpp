@@ -2,8 +2,11 @@
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 #include "cuda_services.h"
@@ -70,7 +73,14 @@ std::string versions() {
   return text("CUDA ", runtime / 1000, ".", runtime % 1000 / 10, ", cuDNN ", cudnn / 10000, ".", cudnn / 100 % 100, ".", cudnn % 100);
 }
 
-constexpr CudaServices kServices{kCudaServicesVersion, use_device, new_recording, versions};
+void limit_memory(int index, int64_t bytes) {
+  cudaDeviceProp properties;
+  if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) return;  // the next allocation says so
+  const double share = static_cast<double>(bytes) / static_cast<double>(properties.totalGlobalMem);
+  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::min(share, 1.0), static_cast<c10::DeviceIndex>(index));
+}
+
+constexpr CudaServices kServices{kCudaServicesVersion, use_device, new_recording, versions, limit_memory};
 
 }  // namespace
 }  // namespace ltxv::ops

@@ -215,6 +215,7 @@ EngineOptions to_engine_options(const ltxv_engine_options& o) {
   LTXV_CHECK(o.device_memory_bytes >= 0, "device_memory_bytes is ", o.device_memory_bytes, ", allowed are positive numbers, or 0");
   e.device_memory_bytes = o.device_memory_bytes;
   if (o.quantization) e.quantization = o.quantization;
+  if (o.attention) e.attention = o.attention;
   LTXV_CHECK(o.upscaler_count >= 0 && o.upscaler_count <= 8 && (o.upscaler_count == 0) == (o.upscalers == nullptr),
              "upscalers and upscaler_count go together, at most 8: upscaler_count is ", o.upscaler_count, ", upscalers is ",
              o.upscalers ? "given" : "NULL");

@@ -29,6 +29,11 @@ ComputeDevice open_compute_device(const std::string& word) {
   return {.note = missing};
 }
 
+void limit_device_memory(const ComputeDevice& device, int64_t bytes) {
+  constexpr int64_t kContext = 512ll << 20;  // what CUDA takes beside LibTorch's allocator
+  if (device.device.is_cuda() && bytes > 0) ops::cuda_services()->limit_memory(device.device.index(), std::max(bytes - kContext, kContext));
+}
+
 c10::Stream StreamPool::take() {
   const std::lock_guard lock(mutex_);
   if (free_.empty()) return c10::impl::VirtualGuardImpl(device_.type()).getStreamFromGlobalPool(device_, /*isHighPriority=*/false);

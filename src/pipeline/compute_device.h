@@ -23,6 +23,8 @@ struct ComputeDevice {
 /// LibTorch's CUDA part, only for a device.
 /// Errors: InvalidArgument (no such word); DeviceError saying what is missing, never for "auto" or "cpu".
 ComputeDevice open_compute_device(const std::string& word);
+/// From now on the whole process keeps to so many bytes of a CUDA device's memory, its context included; does nothing for the CPU and for 0.
+void limit_device_memory(const ComputeDevice& device, int64_t bytes);
 
 /// Streams of a device that calls into one engine take and give back, so that one caller keeps the same one. Memory that LibTorch
 /// holds back for one stream is of no use to another.

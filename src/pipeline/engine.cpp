@@ -36,7 +36,7 @@ Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, co
       spec(std::move(model_spec)),
       compute(compute_device),
       tokenizer(spec.tokenizer_path.empty() ? std::optional<Tokenizer>() : Tokenizer::load(spec.tokenizer_path)),
-      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device, block_options(options.quantization, compute.device)),
+      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device, block_options(options.quantization, options.attention, compute.device)),
       thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()),
       streams(compute.device) {
   if (!tokenizer) return;
@@ -83,7 +83,9 @@ std::shared_ptr<Engine> Engine::open(const EngineOptions& options) {
              " is not between 1 and 1024");
   parse_device(options.device);
   ModelSpec spec = load_spec(options);  // before the device: a model that cannot be opened is found out sooner
-  return checked(std::make_unique<Impl>(options, std::move(spec), open_compute_device(options.device)));
+  const ComputeDevice device = open_compute_device(options.device);
+  limit_device_memory(device, options.device_memory_bytes);
+  return checked(std::make_unique<Impl>(options, std::move(spec), device));
 }
 
 std::shared_ptr<Engine> Engine::open_on(const EngineOptions& options, const ComputeDevice& device) {
@@ -110,6 +112,7 @@ std::string Engine::describe_json() const {
   if (!impl_->compute.note.empty()) j["device_note"] = impl_->compute.note;
   j["threads"] = impl_->thread_count;
   j["quantization"] = impl_->options.quantization.empty() ? "none" : impl_->options.quantization;
+  j["attention"] = impl_->options.attention.empty() ? "exact" : impl_->options.attention;
   const std::string files[] = {spec.text_files.path, spec.transformer_files.path, spec.vae_files.path, spec.vae_files.path};
   for (int i = 0; i < kComponentCount; ++i) {
     if (static_cast<Component>(i) == Component::upsampler) continue;  // listed below, one by one

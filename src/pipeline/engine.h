@@ -23,9 +23,10 @@ struct EngineOptions {
   std::vector<std::string> upscalers;  ///< latent upsamplers for a second pass, files or folders, in the order they are applied
   std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"
   bool cuda_graphs = false;     ///< record a prediction of the transformer once and replay it, where the device can
-  int64_t device_memory_bytes = 0;  ///< plan for no more of the device's memory than this; 0: all of it
+  int64_t device_memory_bytes = 0;  ///< use no more of the device's memory than this, the whole process; 0: all of it
   std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
   std::string quantization = "none";  ///< W8A8 of the transformer's blocks: "none", "fp8", "int8" (CPU only). Faster, and not the same video
+  std::string attention = "exact";    ///< the transformer's self-attention: "exact", "int8" (kernels/attention_int8)
   int thread_count = 0;         ///< 0: physical cores
   bool copy_files = false;      ///< read weights into memory instead of mapping them
 };

@@ -5,12 +5,14 @@
 
 namespace ltxv {
 
-BlockOptions block_options(const std::string& quantization, at::Device device) {
+BlockOptions block_options(const std::string& quantization, const std::string& attention, at::Device device) {
   BlockOptions options;
   if (quantization == "fp8") options.quantisation = ops::QuantType::fp8;
   if (quantization == "int8") options.quantisation = ops::QuantType::int8;
   LTXV_CHECK(options.quantisation || quantization.empty() || quantization == "none", "quantization \"", quantization,
              "\" is not one of none, fp8, int8");
+  LTXV_CHECK(attention == "int8" || attention.empty() || attention == "exact", "attention \"", attention, "\" is not one of exact, int8");
+  options.int8_attention = attention == "int8";
   if (!device.is_cuda() || !options.quantisation) return options;
   LTXV_REQUIRE(Unsupported, options.quantisation == ops::QuantType::fp8, "quantization int8 is for the CPU; on ", device.str(), " use fp8");
   const int32_t arch = ops::cuda_arch(device);

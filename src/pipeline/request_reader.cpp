@@ -15,7 +15,7 @@ using nlohmann::json;
 // Facts about a run and settings of its engine.
 constexpr std::array kNotOfARequest = {"ltxv_version", "libtorch",     "cpu_capability", "device_name", "model",    "text_encoder",
                                        "tokenizer",    "vae",          "transformer",    "release",     "given_release", "device",
-                                       "dtype",        "quantization", "threads",        "computed",       "pass2_computed", "upscaler"};
+                                       "dtype",        "quantization", "attention",    "threads",        "computed",       "pass2_computed", "upscaler"};
 
 [[noreturn]] void refuse(const std::string& key, const char* wanted, const json& found) {
   throw InvalidArgument(text("request: \"", key, "\" must be ", wanted, ", found ",

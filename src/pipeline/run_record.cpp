@@ -26,6 +26,7 @@ std::string run_record(const Engine::Impl& engine, const ResolvedRequest& resolv
   if (!engine.compute.name.empty()) j["device_name"] = engine.compute.name;
   j["dtype"] = plan.type(Component::transformer) == ComputeType::f32 ? "fp32" : "bf16";
   if (!o.quantization.empty() && o.quantization != "none") j["quantization"] = o.quantization;
+  if (o.attention == "int8") j["attention"] = o.attention;
   j["threads"] = engine.thread_count;
   const auto request = json::parse(to_json(resolved, engine.spec));
   for (const auto& [key, value] : request.items())

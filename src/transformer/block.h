@@ -28,6 +28,7 @@ struct PromptKeysValues {
 /// How the products of a block are computed.
 struct BlockOptions {
   std::optional<ops::QuantType> quantisation;  ///< of weights and activations; or none
+  bool int8_attention = false;                 ///< self-attention in eight bits
 };
 
 struct Attention {

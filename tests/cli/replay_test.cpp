@@ -73,7 +73,7 @@ class CliReplay : public testing::Test {
         {"--negative", "", "--guidance", "4,2", "--guidance-timesteps", "1,0.5", "--guidance-rescale", "0.3", "--stg-scale", "1,0",
          "--skip-blocks", "0;1,2", "--stg-mode", "residual", "--cfg-star"},
         {"--noise", in("noise.safetensors"), "--noise-kind", "torch_tokens", "--frames", "17"},
-        {"--stochastic", "--noise-kind", "torch_tokens", "--text-padding", "attended", "--frame-positions", "plain", "--dtype", "bf16", "--quantization", "int8",
+        {"--stochastic", "--noise-kind", "torch_tokens", "--text-padding", "attended", "--frame-positions", "plain", "--dtype", "bf16", "--quantization", "int8", "--attention", "int8",
          "--seed", "18446744073709551615", "--fps", "23.976", "--max-text-tokens", "32"},
     };
   }

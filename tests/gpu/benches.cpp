@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "attention/attention.h"
+#include "attention_int8/layout.h"
 #include "base/error.h"
 #include "base/transfer.h"
 #include "gpu/eager_twin.h"
@@ -20,8 +21,6 @@
 
 namespace ltxv::gpu_check {
 namespace {
-
-using Work = std::function<void()>;
 
 c10::Stream stream() {
   const c10::impl::VirtualGuardImpl guard(c10::DeviceType::CUDA);
@@ -37,17 +36,13 @@ double milliseconds(const Work& work) {
   return begin.elapsedTime(end);
 }
 
-struct Named {
-  std::string name;
-  Work work;
-};
-
 bool skipped(const std::string& bench, const std::string& name, const std::string& why) {
   std::cout << text("{\"event\":\"bench\",\"bench\":\"", bench, "\",\"name\":\"", name, "\",\"skipped\":\"", why, "\"}\n") << std::flush;
   return false;
 }
 
-// The first names what the others are compared with. `flops` and `bytes` of one call, 0 where they say nothing.
+}  // namespace
+
 bool compare(const std::string& bench, const std::vector<Named>& all, double flops, double bytes) {
   constexpr int kWarm = 3, kTimed = 10;
   std::vector<std::vector<double>> times(all.size());
@@ -77,6 +72,8 @@ bool compare(const std::string& bench, const std::vector<Named>& all, double flo
   }
   return good;
 }
+
+namespace {
 
 at::Tensor draw(at::IntArrayRef shape, at::ScalarType dtype = at::kBFloat16) {
   return at::randn(shape, at::TensorOptions().device(at::kCUDA)).to(dtype);
@@ -121,6 +118,10 @@ bool attention_benches(const CudaKernelTable& table) {
       std::vector<Named> all{{"sdpa_cudnn", sdpa(q, k, v, true)}, {"sdpa_flash", sdpa(q, k, v, false)}};
       if (table.attention_mma) all.push_back({"cuda_mma", own(table.attention_mma)});
       if (table.attention_wgmma) all.push_back({"cuda_wgmma", own(table.attention_wgmma)});
+      const auto workspace = at::empty({ops::gpu::int8_workspace(batch * heads, width, n, n).bytes}, packed.options().dtype(at::kByte));
+      const ops::gpu::AttentionInt8Launch int8{launch, workspace.mutable_data_ptr(), launch.stream};
+      if (table.attention_int8)  // with making the codes
+        all.push_back({"int8_cuda_mma", [&] { LTXV_REQUIRE(DeviceError, table.attention_int8(&int8) == 0, "the launch failed"); }});
       const double dn = static_cast<double>(n);
       good = compare(text("attention_", batch, "x", heads, "x", width, "_", n), all, 4.0 * static_cast<double>(batch * d) * dn * dn, 0) && good;
     }
@@ -131,9 +132,9 @@ bool attention_benches(const CudaKernelTable& table) {
 bool row_benches(const CudaKernelTable& table) {
   const auto big = at::empty({int64_t{1} << 29}, at::TensorOptions().device(at::kCUDA).dtype(at::kByte)), to = at::empty_like(big);
   bool good = compare("copy_512MiB", {{"copy", [&] { to.copy_(big); }}}, 0, 2.0 * static_cast<double>(big.numel()));
-  for (const char* op : {"qk_norm_rope", "gated_norm_modulate", "rms_norm_modulate", "vae_norm", "depth_to_space", "conv3d", "guided_step"}) {
+  for (const char* op : {"qk_norm_rope", "gated_norm_modulate", "rms_norm_modulate", "norm_quantise", "quantise_rows", "vae_norm", "depth_to_space", "conv3d", "guided_step"}) {
     const auto cases = cases_of(table, op, "cuda", Sizes::usual);
-    for (const char* size : {"bf16_2x6144x2048_turned", "bf16_2x6144x2048_separable", "bf16_2x6144x2048", "bf16_1x128x9x128x192_modulated", "bf16_256_222_residual1_24", "bf16_743424x256_residual", "bf16_6144_guidance2_star"}) {
+    for (const char* size : {"bf16_2x6144x2048_turned", "bf16_2x6144x2048_separable", "bf16_2x6144x2048", "bf16_2x6144x2048_update", "bf16_2x6144x8192_gelu", "bf16_1x128x9x128x192_modulated", "bf16_256_222_residual1_24", "bf16_743424x256_residual", "bf16_6144_guidance2_star"}) {
       const auto at = std::find_if(cases.begin(), cases.end(), [&](const Case& c) { return c.name == size; });
       if (at == cases.end()) continue;
       double bytes = 0;
@@ -213,6 +214,7 @@ bool bench(const CudaKernelTable& table, const std::string& only) {
   if (only.empty() || only == "attention") good = attention_benches(table) && good;
   if (only.empty() || only == "rows") good = row_benches(table) && good;
   if (only.empty() || only == "forward") good = forward_benches() && good;
+  if (only.empty() || only == "quantised") good = quantised_benches() && good;
   return good;
 }
 

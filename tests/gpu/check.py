@@ -223,7 +223,7 @@ class Check:
             self.record["benches"] += [line for line in found if line["event"] == "bench"]
             self.record["checks"] += [line for line in found if line["event"] == "check"]
             return "" if found else "nothing was measured"
-        for name in ("attention", "rows", "forward"):
+        for name in ("attention", "rows", "forward", "quantised"):
             if self.wants(name):
                 self.step(f"bench-{name}", [self.program("gpu_kernel_checks"), "bench", name], 120, self.pins(), read=read)
             else:
@@ -254,6 +254,10 @@ class Check:
         if embeds:
             jobs.update({"generate-8-steps": ["generate", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "4"],
                          "generate-20-steps-cfg": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs", "3"],
+                         "generate-8-steps-fp8": ["generate", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "3",
+                                                  "--quantization", "fp8"],
+                         "generate-20-steps-cfg-fp8-attention-int8": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs",
+                                                                      "2", "--quantization", "fp8", "--attention", "int8"],
                          "generate-20-steps-cfg-graphs": ["generate", *base, *prompt, *headline, "--steps", "20", "--guidance", "3", "--runs", "2",
                                                           "--cuda-graphs", "1"],
                          "generate-8-steps-in-8-gib": ["generate", *base, *prompt, *headline, "--steps", "8", "--guidance", "1", "--runs", "2",
@@ -375,5 +379,5 @@ if __name__ == "__main__":
     parser.add_argument("--budget", type=float, default=520, help="seconds for everything")
     parser.add_argument("--jobs", type=int, default=8, help="checks at a time")
     parser.add_argument("--scratch", default="", help="folder for a 6.3 GB checkpoint (default: the output folder)")
-    parser.add_argument("--only", default="", help="comma list: correctness, sanitizer, engine, oracle; attention, rows, forward, models")
+    parser.add_argument("--only", default="", help="comma list: correctness, sanitizer, engine, oracle; attention, rows, forward, quantised, models")
     sys.exit(Check(parser.parse_args()).all())

@@ -90,14 +90,6 @@ void add_attention(std::vector<Case>& cases, AttentionLauncher launcher, const s
 }
 
 // ---------------------------------------------------------------------------------------------------------------- rows
-struct RowShape {
-  int64_t batch, tokens, width;
-};
-std::vector<RowShape> row_shapes(Sizes sizes) {
-  std::vector<RowShape> shapes = {{1, 1, 8}, {2, 3, 72}, {1, 5, 512}, {3, 7, 2048}, {1, 3, 2056}, {1, 2, 4096}, {1, 2, 8192}};
-  if (sizes == Sizes::usual) shapes.insert(shapes.end(), {{2, 6144, 2048}, {1, 6144, 4096}, {1, 13376, 2048}});
-  return shapes;
-}
 at::Tensor normed(const at::Tensor& x, double eps) { return x * at::rsqrt(x.pow(2).mean(-1, true) + eps); }
 
 enum class Turn { none, full, separable };
@@ -310,6 +302,12 @@ void add_guided_step(std::vector<Case>& cases, const CudaKernelTable& table, Siz
 
 }  // namespace
 
+std::vector<RowShape> row_shapes(Sizes sizes) {
+  std::vector<RowShape> shapes = {{1, 1, 8}, {2, 3, 72}, {1, 5, 512}, {3, 7, 2048}, {1, 3, 2056}, {1, 2, 4096}, {1, 2, 8192}};
+  if (sizes == Sizes::usual) shapes.insert(shapes.end(), {{2, 6144, 2048}, {1, 6144, 4096}, {1, 13376, 2048}});
+  return shapes;
+}
+
 void* launch_stream() {
   const c10::impl::VirtualGuardImpl guard(c10::DeviceType::CUDA);
   return guard.getStream(guard.getDevice()).native_handle();
@@ -325,6 +323,9 @@ std::vector<Case> cases_of(const CudaKernelTable& table, const std::string& op, 
   if (op == "depth_to_space") add_depth_to_space(cases, table, sizes);
   if (op == "conv3d") add_conv_end(cases, table, sizes);
   if (op == "guided_step") add_guided_step(cases, table, sizes);
+  if (op == "quantise_rows") add_quantise_rows(cases, table, sizes);
+  if (op == "norm_quantise") add_norm_quantise(cases, table, sizes);
+  if (op == "attention_int8") add_attention_int8(cases, table, variant, sizes);
   return cases;
 }
 

@@ -20,11 +20,23 @@ struct Case {
   std::function<int()> launch;              ///< cudaError_t
   std::vector<at::Tensor> outputs;
   std::function<std::vector<at::Tensor>()> expected;  ///< f64
+  std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)> values;  ///< what the outputs stand for; empty: themselves
   double tolerance = 0;                     ///< of ||actual - expected|| / ||expected||
 };
 
 /// Cases of one kernel; empty for one that this program does not know, which is a failure of the check.
 std::vector<Case> cases_of(const CudaKernelTable& table, const std::string& op, const std::string& variant, Sizes sizes);
+
+/// The same for kernels that make or read eight-bit codes; kernel_cases_quant.cpp.
+void add_quantise_rows(std::vector<Case>& cases, const CudaKernelTable& table, Sizes sizes);
+void add_norm_quantise(std::vector<Case>& cases, const CudaKernelTable& table, Sizes sizes);
+void add_attention_int8(std::vector<Case>& cases, const CudaKernelTable& table, const std::string& variant, Sizes sizes);
+
+/// Sizes of rows: tails, every plan of threads, the released models.
+struct RowShape {
+  int64_t batch, tokens, width;
+};
+std::vector<RowShape> row_shapes(Sizes sizes);
 
 /// The stream that launches go to.
 void* launch_stream();

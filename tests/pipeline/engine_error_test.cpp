@@ -116,6 +116,7 @@ TEST(EngineError, OptionsAreCheckedAtOpen) {
   expect_error(ErrorCode::invalid_argument, "device \"gpu\"", [&] { with({.device = "gpu"}); });
   expect_error(ErrorCode::device, "cuda", [&] { with({.device = "cuda"}); });
   expect_error(ErrorCode::invalid_argument, "quantization \"int4\" is not one of none, fp8, int8", [&] { with({.quantization = "int4"}); });
+  expect_error(ErrorCode::invalid_argument, "attention \"fp8\" is not one of exact, int8", [&] { with({.attention = "fp8"}); });
   expect_error(ErrorCode::invalid_argument, "threads -1", [&] { with({.thread_count = -1}); });
 }
 

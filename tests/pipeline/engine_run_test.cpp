@@ -178,6 +178,7 @@ TEST_F(EngineRun, DescriptionNamesPartsDtypesAndParameters) {
   EXPECT_EQ(j["parts"]["vae_decoder"]["compute"], "fp32");
   EXPECT_EQ(j["threads"], 2);
   EXPECT_EQ(j["quantization"], "none");
+  EXPECT_EQ(j["attention"], "exact");
 }
 
 TEST_F(EngineRun, FramesThroughAFileAreExact) {

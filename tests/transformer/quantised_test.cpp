@@ -127,6 +127,13 @@ TEST_F(QuantisedTransformer, IsNearTheExactOne) {
   }
 }
 
+TEST_F(QuantisedTransformer, AttentionInEightBitsIsNear) {
+  const auto exact = velocity({}), eight = velocity({.blocks = {.int8_attention = true}});
+  const double error = (eight - exact).norm().item<double>() / exact.norm().item<double>();
+  EXPECT_LE(error, 0.05);
+  EXPECT_GT(error, 1e-5);
+}
+
 TEST_F(QuantisedTransformer, IsNearUnderEveryPerturbation) {
   for (const auto mode : {SkipMode::attention_values, SkipMode::attention_skip, SkipMode::residual, SkipMode::transformer_block}) {
     const Perturbation perturbation{{1}, mode};
