@@ -75,6 +75,7 @@ std::shared_ptr<const ops::QuantisedWeight> quantised_on_host(const Scope& at, i
       codes.push_back(some.codes.view(at::kByte)), scales.push_back(some.scales);
     }
     rows = {at::cat(codes).view(type == ops::QuantType::int8 ? at::kChar : at::kFloat8_e4m3fn), at::cat(scales)};
+    weight.narrow->let_go();
   }
   if (!rows.defined()) rows = ops::quantise_rows(weight.plain.contiguous(), type);
   if (const auto& place = at.parameters().place())
@@ -86,14 +87,19 @@ std::shared_ptr<const ops::QuantisedWeight> quantised_on_host(const Scope& at, i
 
 void Linear::pack() {
   constexpr int64_t kSmallest = 1 << 20;
-  if (!weight.plain.defined() || !weight.plain.is_cpu() || weight.plain.scalar_type() != at::kBFloat16 || weight.plain.numel() < kSmallest) return;
-  if (!ops::cpu_features().bf16) return;
+  if (quantised || (weight.plain.defined() && !weight.plain.is_cpu()) || (weight.narrow && weight.narrow->on_device())) return;
+  const bool single = weight.dtype() == at::kFloat;
+  if (single ? !ops::cpu_features().avx512 : !ops::cpu_features().bf16 || weight.narrow) return;
+  const int64_t elements = weight.narrow ? weight.narrow->row_count() * weight.narrow->column_count() : weight.plain.numel();
+  if (elements < kSmallest) return;
   const auto reorder = packing_operator("mkldnn::_reorder_linear_weight");
   if (!reorder || !packing_operator("mkldnn::_linear_pointwise")) return;
-  std::vector<c10::IValue> stack{weight.plain, c10::IValue()};  // the second: a hint at the number of rows, which changes nothing here
+  const at::Tensor values = weight.narrow ? weight.narrow->rows(0, weight.narrow->row_count()) : weight.plain;
+  std::vector<c10::IValue> stack{values, c10::IValue()};  // the second: a hint at the number of rows, which changes nothing here
   reorder->callBoxed(stack);
   packed = stack.front().toTensor();
-  weight.plain.reset();
+  if (weight.narrow) weight.narrow->let_go();
+  weight = {};
 }
 
 Linear::Linear(const Scope& at, int64_t in, int64_t out, Bias with_bias)

@@ -33,11 +33,11 @@ struct Linear {
   at::Tensor with_gelu(const at::Tensor& x) const;
   /// The same for the next layer: as codes where this one's weight is codes.
   Input with_gelu(const Input& x) const;
-  at::ScalarType dtype() const { return quantised ? bias.scalar_type() : packed.defined() ? at::kBFloat16 : weight.dtype(); }
+  at::ScalarType dtype() const { return quantised ? bias.scalar_type() : packed.defined() ? packed.scalar_type() : weight.dtype(); }
 
-  /// Stores a large bf16 weight in the order in which this processor's matrix units read it, and drops `weight`. Without it every
-  /// product puts the weight into that order for itself, a quarter of its time at 1000 rows.
-  /// Does nothing where there are no such units, and for narrow weights.
+  /// Stores a large weight in the order in which this processor's products read it, and drops `weight`. Without it every product puts
+  /// the weight into that order for itself, a quarter of its time at 1000 rows of bf16; a weight narrower than f32 is widened first.
+  /// Does nothing where no such order is faster: bf16 without bf16 units, f32 without AVX-512; nor for narrow weights under bf16.
   void pack();
 };
 

@@ -63,6 +63,7 @@ PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) 
                          .memory_budget_bytes = host_memory_bytes(),
                          .device_memory_bytes = usable_device_memory(),
                          .fast_bf16 = ops::cpu_features().bf16,
+                         .packs_f32 = ops::cpu_features().avx512,
                          .cuda_graphs = options.cuda_graphs,
                          .dtype = options.dtype,
                          .device = options.device});

@@ -146,7 +146,7 @@ PlacementPlan plan_placement(const PlacementInput& in) {
 
   const auto weights = [&](Component c) { return plan.weight_bytes[static_cast<int>(c)]; };
   // Mapped weights can leave memory without loss, packed ones cannot.
-  plan.pack_transformer = in.fast_bf16 && plan.types[static_cast<int>(Component::transformer)] == ComputeType::bf16 &&
+  plan.pack_transformer = (plan.type(Component::transformer) == ComputeType::bf16 ? in.fast_bf16 : in.packs_f32) &&
                           weights(Component::transformer) + plan.denoise_activation_bytes <= in.memory_budget_bytes / 2;
   const int64_t all = std::accumulate(plan.weight_bytes.begin(), plan.weight_bytes.end(), int64_t{0});
   const int64_t largest_activation = std::max(plan.denoise_activation_bytes, plan.decode_activation_bytes);

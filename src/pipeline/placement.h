@@ -45,6 +45,7 @@ struct PlacementInput {
   int64_t memory_budget_bytes = 0;     ///< of the machine
   int64_t device_memory_bytes = 0;     ///< of the device that was opened; 0: none, everything is computed on the CPU
   bool fast_bf16 = false;              ///< bf16 products at least as fast as f32
+  bool packs_f32 = false;              ///< f32 products are faster from weights in an order of their own
   bool cuda_graphs = false;            ///< asked for
   std::string dtype = "auto", device = "auto";
 };
@@ -58,7 +59,7 @@ struct PlacementPlan {
   bool keeps_everything = false;         ///< nothing has to go when its stage ends, also what takes turns
   bool pin_transformer = false;          ///< keep a page-locked copy of blocks that take turns, which copies faster
   bool cuda_graphs = false;              ///< record a prediction once and replay it
-  bool pack_transformer = false;         ///< store its weights in the order of the matrix units: anonymous memory instead of mapped
+  bool pack_transformer = false;         ///< store its weights in the order products read them: anonymous memory instead of mapped
   int64_t denoise_activation_bytes = 0;  ///< rough upper estimates
   int64_t decode_activation_bytes = 0;
   int64_t decode_volume_elements = 0;    ///< DecodeOptions::largest_volume

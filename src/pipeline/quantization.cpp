@@ -13,11 +13,14 @@ BlockOptions block_options(const std::string& quantization, const std::string& a
              "\" is not one of none, fp8, int8");
   LTXV_CHECK(attention == "int8" || attention.empty() || attention == "exact", "attention \"", attention, "\" is not one of exact, int8");
   options.int8_attention = attention == "int8";
-  if (!device.is_cuda() || !options.quantisation) return options;
-  LTXV_REQUIRE(Unsupported, options.quantisation == ops::QuantType::fp8, "quantization int8 is for the CPU; on ", device.str(), " use fp8");
+  if (!device.is_cuda()) return options;
   const int32_t arch = ops::cuda_arch(device);
-  LTXV_REQUIRE(Unsupported, arch == 0 || arch >= 89, "quantization fp8: ", device.str(), " has compute capability ", arch / 10, ".", arch % 10,
-               ", 8.9 or newer is needed");
+  const std::string where = text(device.str(), " (compute capability ", arch / 10, ".", arch % 10, ")");
+  // LibTorch's operations in its place would hold every score in memory.
+  LTXV_REQUIRE(Unsupported, !options.int8_attention || ops::cuda_variant_allowed("attention_int8", "cuda_mma", device),
+               "attention int8: its kernel is not verified on ", where, "; LTXV_KERNELS=\"attention_int8=cuda_mma\" runs it all the same, from 8.9 on");
+  LTXV_REQUIRE(Unsupported, options.quantisation != ops::QuantType::int8, "quantization int8 is for the CPU; on ", device.str(), " use fp8");
+  LTXV_REQUIRE(Unsupported, !options.quantisation || arch >= 89, "quantization fp8: ", where, " has no such products, 8.9 or newer is needed");
   return options;
 }
 

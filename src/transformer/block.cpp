@@ -48,10 +48,24 @@ PromptKeysValues Block::prompt_keys_values(const at::Tensor& text) const {
   return kv;
 }
 
-nn::Input Block::normed(at::Tensor& x, const at::Tensor& update, const at::Tensor& scale, const at::Tensor& shift, const ops::TokenRows& rows) const {
-  if (options_.quantisation) return {{}, ops::gated_norm_quantise_(x, update, {}, scale, shift, rows, config_.norm_eps, *options_.quantisation)};
-  if (update.defined()) return {ops::gated_norm_modulate_(x, update, {}, scale, shift, rows, config_.norm_eps), {}};
-  return {ops::rms_norm_modulate(x, scale, shift, rows, config_.norm_eps), {}};
+at::Tensor Stream::sum(const ops::TokenRows& rows) {
+  if (update.defined()) ops::add_gated_(x, update, gate, rows);
+  update = gate = at::Tensor();
+  return x;
+}
+
+nn::Input Block::normed(Stream& stream, const at::Tensor& scale, const at::Tensor& shift, const ops::TokenRows& rows) const {
+  auto& [x, update, gate] = stream;
+  nn::Input out;
+  if (options_.quantisation) {
+    out.codes = ops::gated_norm_quantise_(x, update, gate, scale, shift, rows, config_.norm_eps, *options_.quantisation);
+  } else if (update.defined()) {
+    out.values = ops::gated_norm_modulate_(x, update, gate, scale, shift, rows, config_.norm_eps);
+  } else {
+    out.values = ops::rms_norm_modulate(x, scale, shift, rows, config_.norm_eps);
+  }
+  update = gate = at::Tensor();
+  return out;
 }
 
 at::Tensor Block::self_attention(const nn::Input& h, const BlockInputs& in) const {
@@ -91,22 +105,25 @@ at::Tensor Block::cross_attention(const at::Tensor& x, const BlockInputs& in) co
   return attn2_.to_out(out);
 }
 
-at::Tensor Block::forward(at::Tensor x, const BlockInputs& in) const {
+Stream Block::forward(Stream stream, const BlockInputs& in) const {
   const Modulation& m = in.modulation;
   const bool skip_block = in.perturbed_pass >= 0 && in.skip_mode == SkipMode::transformer_block;
-  const auto before = skip_block ? x[in.perturbed_pass].clone() : at::Tensor();
+  const auto before = skip_block ? stream.sum(m.rows)[in.perturbed_pass].clone() : at::Tensor();
 
-  ops::add_gated_(x, self_attention(normed(x, {}, m.entry(1), m.entry(0), m.rows), in), m.entry(2), m.rows);
+  const nn::Input first = normed(stream, m.entry(1), m.entry(0), m.rows);
+  at::Tensor& x = stream.x;
+  ops::add_gated_(x, self_attention(first, in), m.entry(2), m.rows);
 
   const auto pass_count = static_cast<int64_t>(in.prompts.size());
   if (x.size(0) != pass_count) x = x.expand({pass_count, -1, -1}).contiguous();
 
   // No norm, no modulation and no gate: the released weights read the raw residual stream here.
-  const nn::Input h = normed(x, cross_attention(x, in), m.entry(4), m.entry(3), m.rows);
-  ops::add_gated_(x, ff_out_(ff_in_.with_gelu(h)), m.entry(5), m.rows);
+  stream.update = cross_attention(x, in);
+  const nn::Input second = normed(stream, m.entry(4), m.entry(3), m.rows);
+  stream.update = ff_out_(ff_in_.with_gelu(second)), stream.gate = m.entry(5);
 
-  if (skip_block) x[in.perturbed_pass].copy_(before);
-  return x;
+  if (skip_block) stream.sum(m.rows)[in.perturbed_pass].copy_(before);
+  return stream;
 }
 
 }  // namespace ltxv

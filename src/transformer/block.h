@@ -43,6 +43,14 @@ struct Attention {
   void join();
 };
 
+/// The residual stream between blocks: x + gate * update, the sum not yet made, so that the next block's norm makes it on its way.
+struct Stream {
+  at::Tensor x;             ///< [P or 1, N, D] contiguous, overwritten
+  at::Tensor update, gate;  ///< [P,N,D], f32 [U,D]; undefined: x is complete
+  /// x once it is complete. `rows`: of the gate.
+  at::Tensor sum(const ops::TokenRows& rows);
+};
+
 struct BlockInputs {
   const Modulation& modulation;                 ///< 6 entries: shift, scale, gate of attention, then of the feed-forward
   const RopeTable& rope;
@@ -56,9 +64,9 @@ class Block {
  public:
   Block(const Scope& at, const TransformerConfig& config, const BlockOptions& options = {});
 
-  /// x [P or 1, N, D] contiguous, overwritten and returned as [P,N,D]; P = prompts.size(). One row is enough as long as all passes
-  /// are equal, which they are before the first cross-attention.
-  at::Tensor forward(at::Tensor x, const BlockInputs& in) const;
+  /// From x of 1 or P rows to one of P; P = prompts.size(). One row is enough as long as all passes are equal, which they are before the
+  /// first cross-attention.
+  Stream forward(Stream stream, const BlockInputs& in) const;
   /// text [1,S,D]: the projected caption without padding.
   PromptKeysValues prompt_keys_values(const at::Tensor& text) const;
   /// nn::Linear::pack for the layers that run in every step.
@@ -67,8 +75,8 @@ class Block {
   at::Tensor scale_shift_table;  ///< f32 [6,D], added to the timestep's table
 
  private:
-  /// x += gate * update where there is one; then the norm of x, as the layers behind it read it.
-  nn::Input normed(at::Tensor& x, const at::Tensor& update, const at::Tensor& scale, const at::Tensor& shift, const ops::TokenRows& rows) const;
+  /// Completes the stream; then the norm of x, as the layers behind it read it.
+  nn::Input normed(Stream& stream, const at::Tensor& scale, const at::Tensor& shift, const ops::TokenRows& rows) const;
   at::Tensor self_attention(const nn::Input& h, const BlockInputs& in) const;
   at::Tensor cross_attention(const at::Tensor& x, const BlockInputs& in) const;
 

@@ -88,22 +88,24 @@ at::Tensor Transformer::forward(const StepInputs& in, const RunContext& run) con
   const auto timestep_tables = adaln_linear_(at::silu(embedded)).to(at::kFloat).view({-1, 6, width});  // [U,6,D]
 
   const auto pass_count = static_cast<int64_t>(in.prompts.size());
-  auto x = patchify_proj_(in.tokens.to(dtype()));
+  Stream stream{patchify_proj_(in.tokens.to(dtype()))};
   const auto held = place_ ? place_->hold() : std::unique_lock<std::mutex>();
   for (int64_t i = 0; i < block_count; ++i) {
     run.check_cancelled();
     const bool perturbed = in.perturbation && perturbs(*in.perturbation, i, block_count);
-    if (perturbed && x.size(0) != pass_count) x = x.expand({pass_count, -1, -1}).contiguous();
+    // Where passes are still one row nothing is left to add: that ends with the first block's cross-attention.
+    if (perturbed && stream.x.size(0) != pass_count) stream.x = stream.x.expand({pass_count, -1, -1}).contiguous();
     const BlockUse use(place_.get(), i);
     const Modulation modulation{timestep_tables + blocks_[i].scale_shift_table, levels.rows};
     std::vector<const PromptKeysValues*> prompts;
     for (const PromptContext* prompt : in.prompts) prompts.push_back(&prompt->blocks[i]);
-    x = blocks_[i].forward(x, {.modulation = modulation,
-                               .rope = in.rope,
-                               .prompts = prompts,
-                               .perturbed_pass = perturbed ? pass_count - 1 : -1,
-                               .skip_mode = perturbed ? in.perturbation->mode : SkipMode::attention_values});
+    stream = blocks_[i].forward(std::move(stream), {.modulation = modulation,
+                                                    .rope = in.rope,
+                                                    .prompts = prompts,
+                                                    .perturbed_pass = perturbed ? pass_count - 1 : -1,
+                                                    .skip_mode = perturbed ? in.perturbation->mode : SkipMode::attention_values});
   }
+  const at::Tensor x = stream.sum(levels.rows);
 
   // The final layer is a LayerNorm where blocks have RMS, and its table adds the embedding from before the SiLU.
   const Modulation last{scale_shift_table_ + embedded.to(at::kFloat).unsqueeze(1), levels.rows};

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "weights/dequantise.h"
+#include "weights/file_bytes.h"
 #include "weights/tensor_io.h"
 
 namespace ltxv {
@@ -24,6 +25,10 @@ NarrowMatrix::NarrowMatrix(at::Tensor codes, at::Tensor scales, at::ScalarType d
 std::optional<NarrowMatrix::StoredCodes> NarrowMatrix::stored_codes(at::ScalarType type) const {
   if (codes_.defined() || changes_.changes || scalar_type(entry_.type) != type) return std::nullopt;
   return StoredCodes{to_tensor(entry_, source_), scales_};
+}
+
+void NarrowMatrix::let_go() const {
+  if (!codes_.defined() && entry_.mapped) let_go_of_pages(entry_.data, entry_.byte_count);
 }
 
 // The product with the scales in f32, as on the host; without them every fp8 value is exact in bf16 too.

@@ -40,6 +40,9 @@ class NarrowMatrix {
   /// The codes as they are stored, in place, if they are of that type and no LoRA changes them. On the host only.
   std::optional<StoredCodes> stored_codes(at::ScalarType type) const;
 
+  /// Gives the memory of mapped codes back until they are read again.
+  void let_go() const;
+
   /// Rows begin … begin + count - 1. Returns [count,C] in dtype(), fresh.
   at::Tensor rows(int64_t begin, int64_t count) const;
   /// The rows of that index. Shapes: index i64 [N] -> [N,C].

@@ -72,6 +72,14 @@ TEST(Placement, PacksTheTransformerOnlyWhereItsBf16LeavesHalfTheMemory) {
   EXPECT_TRUE(plan_placement(in).pack_transformer);
   in.memory_budget_bytes = 7 * kGiB;
   EXPECT_FALSE(plan_placement(in).pack_transformer);
+  in.memory_budget_bytes = 16 * kGiB;  // 7.7 GB in f32 and its activations are more than half of that
+  in.dtype = "fp32", in.packs_f32 = true;
+  EXPECT_FALSE(plan_placement(in).pack_transformer);
+  in.memory_budget_bytes = 24 * kGiB;
+  EXPECT_TRUE(plan_placement(in).pack_transformer);
+  in.packs_f32 = false;
+  EXPECT_FALSE(plan_placement(in).pack_transformer);
+  in.dtype = "bf16", in.memory_budget_bytes = 7 * kGiB;
   in.memory_budget_bytes = 64 * kGiB;
   in.dtype = "fp32";
   EXPECT_FALSE(plan_placement(in).pack_transformer);

@@ -50,6 +50,29 @@ TEST(TransformerWeights, APackedLayerIsAsExactAsTheLayer) {
   EXPECT_EQ(layer.packed.defined(), ops::cpu_features().bf16);
 }
 
+// A large layer under f32, stored in bf16 or in f32: widened once.
+TEST(TransformerWeights, APackedLayerUnderF32IsAsExactAsTheLayer) {
+  const c10::InferenceMode inference;
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(3);
+  const auto draw = [&](at::IntArrayRef shape) { return at::randn(shape, generator, at::TensorOptions()); };
+  const auto bias = draw({1024}), x = draw({2, 77, 1056});
+  for (const auto stored : {at::kBFloat16, at::kFloat}) {
+    const auto weight = draw({1024, 1056}).to(stored);
+    const test::TempFolder folder;
+    save_tensors(folder / "w.safetensors", {{"weight", weight}, {"bias", bias}});
+    Parameters parameters(open_tensors(folder / "w.safetensors"), {}, at::kFloat, "layer");
+    nn::Linear layer(Scope(parameters), 1056, 1024);
+    const auto exact = at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+    const auto error = [&] { return (layer(x).to(at::kDouble) - exact).abs().max().item<double>(); };
+    const double plain = error();
+    layer.pack();
+    parameters.let_go();
+    EXPECT_LE(error(), 2 * plain);
+    EXPECT_EQ(layer.packed.defined(), ops::cpu_features().avx512);
+    EXPECT_EQ(layer.dtype(), at::kFloat);
+  }
+}
+
 TEST(TransformerWeights, EveryTensorIsNeeded) {
   const auto all = tiny_tensors();
   for (const auto& [name, tensor] : all) {
