@@ -67,7 +67,9 @@ TEST(TransformerWeights, APackedLayerUnderF32IsAsExactAsTheLayer) {
     const double plain = error();
     layer.pack();
     parameters.let_go();
-    EXPECT_LE(error(), 2 * plain);
+    // oneDNN adds 1056 products up in one chain where MKL takes several: 2.8 times the rounding here.
+    EXPECT_LE(error(), 4 * plain);
+    EXPECT_LE(error(), exact.abs().max().item<double>() * 1e-5);
     EXPECT_EQ(layer.packed.defined(), ops::cpu_features().avx512);
     EXPECT_EQ(layer.dtype(), at::kFloat);
   }
