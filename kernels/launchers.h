@@ -180,7 +180,8 @@ struct CudaKernelTable {
   int (*add_bias)(const AddBiasLaunch*);
   int (*guided_step)(const GuidedStepLaunch*);
   int (*quantise_rows)(const QuantiseRowsLaunch*);
-  int (*attention_int8)(const AttentionInt8Launch*);  ///< sm_89 and newer
+  int (*attention_int8)(const AttentionInt8Launch*);        ///< sm_89 and newer
+  int (*attention_int8_wgmma)(const AttentionInt8Launch*);  ///< sm_90a only, heads of 128
   const CudaKernelInfo* kernels;
   int32_t kernel_count;
 };

@@ -68,23 +68,32 @@ at::Tensor reference(const Args& a) {
 }
 bool always(const Args&) { return true; }
 
-bool fits_cuda(const Args& a) {
+// `launcher` is nullptr where the plug-in lacks that kernel.
+using Launcher = int (*gpu::CudaKernelTable::*)(const gpu::AttentionInt8Launch*);
+constexpr Launcher kMma = &gpu::CudaKernelTable::attention_int8, kWgmma = &gpu::CudaKernelTable::attention_int8_wgmma;
+
+bool is_allowed(at::Device device, int64_t width, std::string_view variant, Launcher launcher) {
+  const bool for_width = width == 128 || (width == 64 && launcher == kMma);
+  return for_width && cuda_variant_allowed("attention_int8", variant, device) && cuda_plugin().table->*launcher;
+}
+
+bool fits_cuda(const Args& a, std::string_view variant, Launcher launcher) {
   constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
-  if (!a.q.is_cuda() || a.q.scalar_type() != at::kBFloat16 || (a.width() != 64 && a.width() != 128)) return false;
+  if (!a.q.is_cuda() || a.q.scalar_type() != at::kBFloat16) return false;
   if (a.q.numel() == 0 || a.k.numel() == 0 || a.q.size(0) > kMostBlocks || a.head_count > kMostBlocks) return false;
   if (a.q.size(1) > INT32_MAX - 128 || a.k.size(1) > INT32_MAX - 128) return false;
   for (const auto* x : {&a.q, &a.k, &a.v})
     if (x->device() != a.q.device() || x->stride(2) != 1 || x->stride(1) % 8 || x->stride(0) % 8 || !is_aligned(*x)) return false;
-  return cuda_variant_allowed("attention_int8", "cuda_mma", a.q.device()) && cuda_plugin().table->attention_int8;
+  return is_allowed(a.q.device(), a.width(), variant, launcher);
 }
 
-at::Tensor run_cuda(const Args& a) {
+at::Tensor run_cuda(const Args& a, Launcher launcher) {
   at::Tensor out = at::empty({a.q.size(0), a.q.size(1), a.q.size(2)}, a.q.options());
   const auto space = gpu::int8_workspace(a.q.size(0) * a.head_count, a.width(), a.q.size(1), a.k.size(1));
   const at::Tensor workspace = at::empty({space.bytes}, a.q.options().dtype(at::kByte));
   const auto i32 = [](int64_t n) { return static_cast<int32_t>(n); };
   launch_on<gpu::AttentionInt8Launch>(
-      a.q, "attention_int8", cuda_plugin().table->attention_int8,
+      a.q, "attention_int8", cuda_plugin().table->*launcher,
       {.attention = {.q = a.q.const_data_ptr(), .k = a.k.const_data_ptr(), .v = a.v.const_data_ptr(), .out = out.mutable_data_ptr(),
                      .batch = i32(a.q.size(0)), .heads = i32(a.head_count), .head_dim = i32(a.width()), .q_length = i32(a.q.size(1)),
                      .k_length = i32(a.k.size(1)), .q_batch_stride = a.q.stride(0), .q_row_stride = a.q.stride(1), .k_batch_stride = a.k.stride(0),
@@ -95,9 +104,18 @@ at::Tensor run_cuda(const Args& a) {
   return out;
 }
 
-constexpr Variant<Args, at::Tensor> kVariants[] = {{"cuda_mma", fits_cuda, run_cuda}, {"reference", always, reference}};
+bool fits_wgmma(const Args& a) { return fits_cuda(a, "cuda_wgmma", kWgmma) && cuda_arch(a.q.device()) == 90; }
+at::Tensor wgmma(const Args& a) { return run_cuda(a, kWgmma); }
+bool fits_mma(const Args& a) { return fits_cuda(a, "cuda_mma", kMma); }
+at::Tensor mma(const Args& a) { return run_cuda(a, kMma); }
+
+constexpr Variant<Args, at::Tensor> kVariants[] = {{"cuda_wgmma", fits_wgmma, wgmma}, {"cuda_mma", fits_mma, mma}, {"reference", always, reference}};
 
 }  // namespace
+
+bool has_int8_attention(at::Device device, int64_t head_width) {
+  return is_allowed(device, head_width, "cuda_wgmma", kWgmma) || is_allowed(device, head_width, "cuda_mma", kMma);
+}
 
 at::Tensor attention_int8(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t head_count) {
   LTXV_CHECK(q.dim() == 3 && k.dim() == 3 && v.sizes() == k.sizes() && q.size(0) == k.size(0) && q.size(2) == k.size(2),

@@ -16,4 +16,8 @@ namespace ltxv::ops {
 /// Source: Zhang et al., "SageAttention2", 2024: smoothing of K, int8 for Q and K, fp8 for P and V.
 at::Tensor attention_int8(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t head_count);
 
+/// Whether a kernel of ours may compute it on that device, verified there or pinned; else LibTorch's operations do, which hold every score of
+/// some queries in memory.
+bool has_int8_attention(at::Device device, int64_t head_width);
+
 }  // namespace ltxv::ops

@@ -36,7 +36,7 @@ LTXV_HD constexpr int32_t key_at(int32_t position) {
   return half * 16 + pair * 8 + lane * 2 + position % 2;
 }
 
-/// Tokens of keys with one scale, and what keys are padded to; queries are padded to whole blocks.
+/// Tokens of keys with one scale; keys are padded to two of them, queries to whole blocks.
 inline constexpr int32_t kInt8KeyTile = 64, kInt8QueryBlock = 128;
 /// Parts of the tokens that key means and value maxima are gathered over first.
 inline constexpr int32_t kInt8Parts = 32;
@@ -77,7 +77,7 @@ struct Int8Workspace {
 LTXV_HD constexpr Int8Workspace int8_workspace(int64_t pairs, int64_t head_dim, int64_t queries, int64_t keys) {
   Int8Workspace w{};
   w.query_rows = ceil_div(queries, kInt8QueryBlock) * kInt8QueryBlock;
-  w.key_rows = ceil_div(keys, kInt8KeyTile) * kInt8KeyTile;
+  w.key_rows = ceil_div(keys, 2 * kInt8KeyTile) * 2 * kInt8KeyTile;  // whole rows of 128 bytes of a channel's tokens
   int64_t end = 0;
   const int64_t sizes[] = {pairs * kInt8Parts * 2 * head_dim * 4, pairs * w.query_rows * head_dim, pairs * w.query_rows * 4,
                            pairs * w.key_rows * head_dim,        pairs * w.key_rows / kInt8KeyTile * 4, pairs * w.key_rows * head_dim, pairs * head_dim * 4};

@@ -63,6 +63,9 @@ constexpr CudaKernelTable kTable = {
 #ifdef LTXV_CUDA_UNIT_attention_int8
     .attention_int8 = launch_attention_int8,
 #endif
+#ifdef LTXV_CUDA_UNIT_attention_int8_wgmma
+    .attention_int8_wgmma = launch_attention_int8_wgmma,
+#endif
     .kernels = kKernels,
     .kernel_count = static_cast<int32_t>(sizeof kKernels / sizeof kKernels[0]) - 1,
 };

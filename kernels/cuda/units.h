@@ -14,5 +14,6 @@ int launch_add_bias(const AddBiasLaunch* launch);              // conv3d/add_bia
 int launch_guided_step(const GuidedStepLaunch* launch);       // guided_step/guided_step.cu
 int launch_quantise_rows(const QuantiseRowsLaunch* launch);   // quant_linear/quantise_rows.cu
 int launch_attention_int8(const AttentionInt8Launch* launch);  // attention_int8/attention_int8.cu
+int launch_attention_int8_wgmma(const AttentionInt8Launch* launch);  // attention_int8/sm90/attention_int8_wgmma.cu
 
 }  // namespace ltxv::ops::gpu

@@ -36,7 +36,7 @@ Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, co
       spec(std::move(model_spec)),
       compute(compute_device),
       tokenizer(spec.tokenizer_path.empty() ? std::optional<Tokenizer>() : Tokenizer::load(spec.tokenizer_path)),
-      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device, block_options(options.quantization, options.attention, compute.device)),
+      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device, block_options(options.quantization, options.attention, compute.device, spec.transformer.head_width)),
       thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()),
       streams(compute.device) {
   if (!tokenizer) return;

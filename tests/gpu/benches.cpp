@@ -122,6 +122,8 @@ bool attention_benches(const CudaKernelTable& table) {
       const ops::gpu::AttentionInt8Launch int8{launch, workspace.mutable_data_ptr(), launch.stream};
       if (table.attention_int8)  // with making the codes
         all.push_back({"int8_cuda_mma", [&] { LTXV_REQUIRE(DeviceError, table.attention_int8(&int8) == 0, "the launch failed"); }});
+      if (table.attention_int8_wgmma && width == 128)
+        all.push_back({"int8_cuda_wgmma", [&] { LTXV_REQUIRE(DeviceError, table.attention_int8_wgmma(&int8) == 0, "the launch failed"); }});
       const double dn = static_cast<double>(n);
       good = compare(text("attention_", batch, "x", heads, "x", width, "_", n), all, 4.0 * static_cast<double>(batch * d) * dn * dn, 0) && good;
     }

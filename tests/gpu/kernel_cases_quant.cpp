@@ -93,7 +93,9 @@ void add_attention_int8(std::vector<Case>& cases, const CudaKernelTable& table, 
     int64_t batch, heads, width, queries, keys;
   };
   std::vector<Shape> shapes;
+  const auto launcher = variant == "cuda_wgmma" ? table.attention_int8_wgmma : table.attention_int8;
   for (const int64_t width : {64, 128}) {
+    if (variant == "cuda_wgmma" && width != 128) continue;
     for (const int64_t n : {1, 63, 64, 65, 127, 193, 200}) shapes.push_back({1, 2, width, n, n});
     shapes.push_back({2, 3, width, 130, 77});
     shapes.push_back({1, 1, width, 257, 1});
@@ -121,7 +123,7 @@ void add_attention_int8(std::vector<Case>& cases, const CudaKernelTable& table, 
     Case c{.op = "attention_int8", .variant = variant, .name = text("bf16_", s.batch, "x", s.heads, "x", s.width, "_", s.queries, "by", s.keys),
            .tolerance = 3e-2};  // weights in e4m3: 2.6 % of each, less where many keys count
     c.reset = [=] { poison(out), poison_codes(workspace); };
-    c.launch = [launch, &table, q, k, v, workspace] { return table.attention_int8(&launch); };
+    c.launch = [launch, launcher, q, k, v, workspace] { return launcher(&launch); };
     c.outputs = {out};
     // The formula of attention_int8.h with exact weights.
     c.expected = [=] {

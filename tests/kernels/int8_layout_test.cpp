@@ -102,7 +102,7 @@ TEST(Int8Layout, PartsOfTheWorkspaceAreAlignedAndApart) {
       for (int64_t n = 1; n <= 300; n += 7) {
         const Int8Workspace w = int8_workspace(pairs, head_dim, n, 301 - n);
         EXPECT_TRUE(w.query_rows % kInt8QueryBlock == 0 && w.query_rows >= n && w.query_rows < n + kInt8QueryBlock);
-        EXPECT_TRUE(w.key_rows % kInt8KeyTile == 0 && w.key_rows >= 301 - n && w.key_rows < 301 - n + kInt8KeyTile);
+        EXPECT_TRUE(w.key_rows % (2 * kInt8KeyTile) == 0 && w.key_rows >= 301 - n && w.key_rows < 301 - n + 2 * kInt8KeyTile);
         const std::pair<int64_t, int64_t> parts[] = {{w.parts, pairs * kInt8Parts * 2 * head_dim * 4}, {w.q, pairs * w.query_rows * head_dim},
                                                      {w.q_scales, pairs * w.query_rows * 4}, {w.k, pairs * w.key_rows * head_dim},
                                                      {w.k_scales, pairs * w.key_rows / 64 * 4}, {w.v, pairs * w.key_rows * head_dim},

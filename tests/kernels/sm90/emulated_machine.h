@@ -82,6 +82,19 @@ class EmulatedMachine {
   float quad_sum(float x) { return block_.quad(thread_, x, true); }
   uint32_t pack(float low, float high) const { return static_cast<uint32_t>(to_bf16(high)) << 16 | to_bf16(low); }
 
+  // The eight-bit body's.
+  float load_scale(const float* scale) const { return *scale; }
+  void wgmma_int8(uint32_t (&d)[64], uint64_t a, uint64_t b) {
+    block_.wgmma(thread_, reinterpret_cast<float*>(d), 128, nullptr, a, b, true, Product8::int8);
+  }
+  void wgmma_e4m3(float (&d)[64], const uint32_t* a, uint64_t b, bool accumulate) {
+    block_.wgmma(thread_, d, 128, a, 0, b, accumulate, Product8::e4m3);
+  }
+  uint32_t pack_e4m3(float a, float b, float c, float d) const {
+    using ops::gpu::e4m3_bits;
+    return e4m3_bits(a) | e4m3_bits(b) << 8 | e4m3_bits(c) << 16 | e4m3_bits(d) << 24;
+  }
+
  private:
   HopperBlock& block_;
   int thread_, block_threads_;

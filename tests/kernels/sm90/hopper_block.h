@@ -20,9 +20,9 @@ struct DecodedDescriptor {
 DecodedDescriptor decode_descriptor(uint64_t descriptor);
 
 /// Shared memory address of element (index, k) of an operand: `index` is its row (A) or column (B) in the product, k
-/// the position in the sum. Source: PTX ISA, "Strides" and "Canonical layouts" of wgmma, 128-byte swizzle, 2-byte
-/// elements.
-uint32_t k_major_address(const DecodedDescriptor& d, int index, int k);
+/// the position in the sum. Source: PTX ISA, "Strides" and "Canonical layouts" of wgmma, 128-byte swizzle, elements of 2
+/// bytes; K-major ones of one byte too.
+uint32_t k_major_address(const DecodedDescriptor& d, int index, int k, int element_bytes = 2);
 uint32_t mn_major_address(const DecodedDescriptor& d, int index, int k);
 
 /// The 128-byte swizzle as a permutation of addresses: bits 4-6 are XORed with bits 7-9.
@@ -30,6 +30,9 @@ constexpr uint32_t swizzle_address(uint32_t address) { return address ^ (address
 
 inline float from_bf16(uint16_t bits) { return ops::gpu::bf16_low(bits); }
 inline uint16_t to_bf16(float value) { return static_cast<uint16_t>(ops::gpu::bf16_bits(value)); }
+
+/// What a product multiplies: bf16 in steps of 16; int8 with sums of 32 bits, or e4m3, in steps of 32.
+enum class Product8 { none, int8, e4m3 };
 
 /// `full` computes; `checks_only` runs one lane a warp and skips the arithmetic, for many interleavings.
 enum class Detail { full, checks_only };
@@ -69,7 +72,9 @@ class HopperBlock {
   void wgmma_commit(int thread);
   void wgmma_wait(int thread, int pending);
   /// a == nullptr: the left operand is the K-major tile of `a_descriptor`, and b is K-major; else b is MN-major.
-  void wgmma(int thread, float* d, int columns, const uint32_t* a, uint64_t a_descriptor, uint64_t b, bool accumulate);
+  /// Of eight-bit elements both operands are K-major, and sums of int8 are the bits of `d`.
+  void wgmma(int thread, float* d, int columns, const uint32_t* a, uint64_t a_descriptor, uint64_t b, bool accumulate,
+             Product8 eight = Product8::none);
 
   /// First row of every tile that wgmma read as right operand, by warp, in order; each tile once.
   const std::vector<int>& tiles_read(ops::gpu::sm90::Operand operand, int warp) { return tiles_read_[{operand, warp}]; }
@@ -103,6 +108,7 @@ class HopperBlock {
   struct Product {
     int columns = 0, registered = 0;
     bool accumulate = false, shared_a = false;
+    Product8 eight = Product8::none;
     uint64_t a = 0, b = 0;
     std::vector<const uint32_t*> a_registers;
     std::vector<float*> d;
@@ -139,6 +145,7 @@ class HopperBlock {
   void run_copy(Copy copy);
   void run_product(int warp);
   void multiply(int warp, const Product& product);
+  void multiply_eight(int warp, const Product& product);
   size_t pending_events();
   void run_event(size_t index);
   void check_left_over();
