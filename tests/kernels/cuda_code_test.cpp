@@ -102,6 +102,19 @@ TEST(CudaCode, StaysInItsBudgetAndSpillsNothing) {
   }
 }
 
+// nvcc names what has internal linkage after the source's folder: the hash would be another one for everybody, and no record would hold.
+TEST(CudaCode, DoesNotDependOnItsFolder) {
+  int cubins = 0;
+  for (const auto& file : fs::directory_iterator(LTXV_CUDA_UNITS)) {
+    if (file.path().extension() != ".cubin") continue;
+    std::ifstream in(file.path(), std::ios::binary);
+    const std::string code((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    EXPECT_EQ(code.find("_GLOBAL__N"), std::string::npos) << file.path().filename() << " has a kernel in an anonymous namespace";
+    ++cubins;
+  }
+  EXPECT_GE(cubins, static_cast<int>(unit_names().size()));
+}
+
 std::string disassembler() {
   const char* path = std::getenv("PATH");
   std::vector<fs::path> folders = {fs::path(LTXV_CUDA_ROOT) / "bin"};

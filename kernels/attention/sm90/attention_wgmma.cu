@@ -1,7 +1,7 @@
 #include <cuda_runtime.h>
 
+#include "attention/sm90/encode.cuh"
 #include "attention/sm90/machine.cuh"
-#include "attention/sm90/tensor_map.h"
 #include "cuda/units.h"
 
 namespace ltxv::ops::gpu {
@@ -14,30 +14,6 @@ __global__ void __launch_bounds__(Plan::kThreads, 1)
   extern __shared__ uint8_t shared[];
   DeviceMachine machine(maps, shared, Plan::kBarrierOffset);
   attend<Plan>(machine, problem);
-}
-
-// The driver's encoder without linking the driver: a machine without one loads this library too.
-static PFN_cuTensorMapEncodeTiled_v12000 encoder() {
-  void* found = nullptr;
-  cudaDriverEntryPointQueryResult result;
-  const cudaError_t error =
-      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result);
-  return error == cudaSuccess && result == cudaDriverEntryPointSuccess
-             ? reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found)
-             : nullptr;
-}
-
-static cudaError_t encode(CUtensorMap& out, const TensorLayout& layout, int box_rows) {
-  static const auto encode_tiled = encoder();
-  if (encode_tiled == nullptr) return cudaErrorCallRequiresNewerDriver;
-  if (!copyable(layout, reinterpret_cast<uintptr_t>(layout.data))) return cudaErrorInvalidValue;
-  const TensorMap map = tensor_map(layout, box_rows);
-  constexpr cuuint32_t kEveryElement[4] = {1, 1, 1, 1};
-  const CUresult result = encode_tiled(&out, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<void*>(map.data),
-                                       map.sizes, map.strides, map.box, kEveryElement, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);  // zeros outside
-  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 template <class Plan>
