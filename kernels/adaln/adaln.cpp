@@ -15,10 +15,7 @@ struct ModulateArgs {
 };
 
 at::Tensor modulate_reference(const ModulateArgs& a) {
-  // f32: the sum of D = 2048..4096 squares does not fit bf16's eight significant bits.
-  const auto x = a.x.to(at::kFloat);
-  const auto y = x * at::rsqrt(x.pow(2).mean(-1, /*keepdim=*/true) + a.eps);
-  return (y * (per_token(a.scale, a.rows) + 1.0) + per_token(a.shift, a.rows)).to(a.x.scalar_type());
+  return modulated_norm(a.x, a.scale, a.shift, a.rows, a.eps).to(a.x.scalar_type());
 }
 
 template <void (*kRun)(const cpu::NormModulateRow&, int64_t, int64_t)>
@@ -112,18 +109,12 @@ struct GatedNormArgs {
   ModulateArgs second() const { return {x, scale, shift, rows, eps}; }
 };
 bool gated_norm_fits_cuda(const GatedNormArgs& a) {
-  if (!fits_cuda_rows(a.x) || a.y.device() != a.x.device() || !a.y.is_contiguous() || !is_aligned(a.y)) return false;
-  for (const auto* table : {&a.gate, &a.scale, &a.shift})
-    if (table->defined() && (!fits_cuda_table(*table, a.x, a.rows) || table->stride(0) != a.scale.stride(0))) return false;
-  return cuda_norm_modulate_allowed("gated_norm_modulate", a.x);
+  return fits_cuda_gated(a.x, a.y, {&a.gate, &a.scale, &a.shift}, a.scale.stride(0), a.rows) && cuda_norm_modulate_allowed("gated_norm_modulate", a.x);
 }
 at::Tensor gated_norm_cuda(const GatedNormArgs& a) {
   at::Tensor out = at::empty_like(a.x);
-  gpu::NormModulateLaunch launch = cuda_rows(a.x, a.scale, a.rows);
-  launch.x = a.x.mutable_data_ptr(), launch.update = a.y.const_data_ptr(), launch.out = out.mutable_data_ptr();
-  launch.gate = a.gate.defined() ? a.gate.const_data_ptr<float>() : nullptr;
-  launch.scale = a.scale.const_data_ptr<float>(), launch.shift = a.shift.const_data_ptr<float>();
-  launch.eps = static_cast<float>(a.eps);
+  gpu::NormModulateLaunch launch = cuda_gated(a.x, a.y, a.gate, a.scale, a.shift, a.rows, a.eps);
+  launch.out = out.mutable_data_ptr();
   launch_on(a.x, "gated_norm_modulate", cuda_plugin().table->norm_modulate, launch);
   return out;
 }

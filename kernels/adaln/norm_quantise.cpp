@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 
 #include "adaln/adaln_rows.h"
+#include "quant_linear/quant_types.h"
 #include "registry.h"
 
 namespace ltxv::ops {
@@ -20,9 +21,7 @@ void add_update(const Args& a) {
 
 QuantisedRows reference(const Args& a) {
   add_update(a);
-  const auto x = a.x.to(at::kFloat);
-  const auto normed = x * at::rsqrt(x.pow(2).mean(-1, /*keepdim=*/true) + a.eps);
-  return quantise_reference(normed * (per_token(a.scale, a.rows) + 1.0) + per_token(a.shift, a.rows), a.type);
+  return quantise_reference(modulated_norm(a.x, a.scale, a.shift, a.rows, a.eps), a.type);
 }
 
 // Codes of the norm before it is rounded.
@@ -42,22 +41,14 @@ bool fits_avx2(const Args& a) { return cpu_features().avx2 && fits(a); }
 bool always(const Args&) { return true; }
 
 bool fits_cuda(const Args& a) {
-  if (a.type != QuantType::fp8 || !fits_cuda_rows(a.x)) return false;
-  if (a.y.defined() && (a.y.device() != a.x.device() || !a.y.is_contiguous() || !is_aligned(a.y))) return false;
-  for (const auto* table : {&a.gate, &a.scale, &a.shift})
-    if (table->defined() && (!fits_cuda_table(*table, a.x, a.rows) || table->stride(0) != a.scale.stride(0))) return false;
-  return cuda_norm_modulate_allowed("norm_quantise", a.x);
+  return a.type == QuantType::fp8 && fits_cuda_gated(a.x, a.y, {&a.gate, &a.scale, &a.shift}, a.scale.stride(0), a.rows) &&
+         cuda_norm_modulate_allowed("norm_quantise", a.x);
 }
 QuantisedRows run_cuda(const Args& a) {
   QuantisedRows out = empty_rows(a.x.sizes(), a.x.device(), a.type);
-  gpu::NormModulateLaunch launch = cuda_rows(a.x, a.scale, a.rows);
-  launch.x = a.x.mutable_data_ptr();
-  launch.update = a.y.defined() ? a.y.const_data_ptr() : nullptr;
-  launch.gate = a.y.defined() && a.gate.defined() ? a.gate.const_data_ptr<float>() : nullptr;
+  gpu::NormModulateLaunch launch = cuda_gated(a.x, a.y, a.gate, a.scale, a.shift, a.rows, a.eps);
   launch.out_type = gpu::Element::e4m3;
   launch.out = out.codes.mutable_data_ptr(), launch.row_scale = out.scales.mutable_data_ptr<float>();
-  launch.scale = a.scale.const_data_ptr<float>(), launch.shift = a.shift.const_data_ptr<float>();
-  launch.eps = static_cast<float>(a.eps);
   launch_on(a.x, "norm_quantise", cuda_plugin().table->norm_modulate, launch);
   return out;
 }

@@ -17,11 +17,6 @@ struct AttentionInt8 {
   using Values = typename Shape::ValueTile;
   using Out = typename Shape::OutTile;
   static constexpr int32_t kRows = Shape::kRowTiles * 2;  ///< of the output, a lane
-  // Sums of at most 127^2 * 128 products that start here are, taken for the bits of a float, 12582912 + the sum: no conversions, which
-  // would cost as much as the exponentials.
-  static constexpr uint32_t kBiasBits = 0x4b400000u;
-  static constexpr float kBias = 12582912.0f;
-  static constexpr float kWeightExponent = 8;  ///< the largest weight of a row is 2^8
 
   Context& context;
   const AttentionInt8Launch& launch;
@@ -112,7 +107,7 @@ struct AttentionInt8 {
         for (int32_t n = 0; n < Shape::kKeyTiles; ++n)
           LTXV_UNROLL
           for (int32_t i = 0; i < 2; ++i) {
-            s[n][i] = float_from_bits(scores[m][n][half * 2 + i]) - kBias;
+            s[n][i] = float_from_bits(scores[m][n][half * 2 + i]) - kInt8Bias;
             largest = context.maximum(largest, s[n][i]);
           }
         LTXV_UNROLL
@@ -121,7 +116,7 @@ struct AttentionInt8 {
         const float new_max = context.maximum(row_max[row], largest * c);  // c is above zero
         correction[row] = context.exp2(row_max[row] - new_max);           // first tile: 2^-inf = 0
         row_max[row] = new_max;
-        const float offset = new_max - kWeightExponent;
+        const float offset = new_max - kInt8WeightExponent;
         float sum = 0;
         LTXV_UNROLL
         for (int32_t n = 0; n < Shape::kKeyTiles; ++n)
@@ -236,7 +231,7 @@ struct AttentionInt8 {
         LTXV_UNROLL
         for (int32_t n = 0; n < Shape::kKeyTiles; ++n)
           LTXV_UNROLL
-          for (int32_t i = 0; i < 4; ++i) scores[m][n][i] = kBiasBits;
+          for (int32_t i = 0; i < 4; ++i) scores[m][n][i] = kInt8BiasBits;
       multiply_scores(scores);
       if ((tile + 1) * Shape::kBlockN > key_count) mask_tail(scores, tile);
       context.template wait<0>();

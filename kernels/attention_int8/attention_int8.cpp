@@ -1,9 +1,7 @@
 #include "attention_int8/attention_int8.h"
 
-#include <cmath>
-
+#include "attention/attention_args.h"
 #include "attention_int8/layout.h"
-#include "cuda_plugin.h"
 #include "registry.h"
 
 namespace ltxv::ops {
@@ -11,16 +9,9 @@ namespace {
 
 constexpr double kSmallest = 1e-12;  // as in quantise.h: a scale of zero would make nothing of masked scores
 
-struct Args {
-  const at::Tensor &q, &k, &v;
-  int64_t head_count;
-  int64_t width() const { return q.size(2) / head_count; }
-};
+using Args = AttentionArgs;
 
-// [B,N,D] -> [B,A,N,E], f32
-at::Tensor heads(const at::Tensor& x, int64_t head_count) {
-  return x.view({x.size(0), x.size(1), head_count, x.size(2) / head_count}).transpose(1, 2).to(at::kFloat);
-}
+at::Tensor heads(const at::Tensor& x, int64_t head_count) { return split_heads(x, head_count).to(at::kFloat); }
 
 struct Codes {
   at::Tensor codes, scales;  // f32 whole numbers; value = code * scale
@@ -48,7 +39,7 @@ Codes value_codes(const at::Tensor& v) {
 
 at::Tensor reference(const Args& a) {
   constexpr int64_t kPieceElements = 1 << 24;  // of scores
-  constexpr double kLog2E = 1.44269504088896341, kWeightExponent = 8;
+  constexpr double kLog2E = 1.44269504088896341;
   if (a.k.size(1) == 0) return at::zeros_like(a.q);
   const Codes k = key_codes(heads(a.k, a.head_count)), v = value_codes(heads(a.v, a.head_count));
   const at::Tensor transposed = k.codes.transpose(-1, -2), key_scales = k.scales.transpose(-1, -2);
@@ -57,12 +48,12 @@ at::Tensor reference(const Args& a) {
   for (int64_t begin = 0; begin < a.q.size(1); begin += rows) {
     const int64_t count = std::min(rows, a.q.size(1) - begin);
     const Codes q = int8_codes(heads(a.q.narrow(1, begin, count), a.head_count), {-1});
-    const at::Tensor scales = q.scales * (kLog2E / std::sqrt(static_cast<double>(a.width())));
+    const at::Tensor scales = q.scales * (kLog2E * a.scale());
     at::Tensor s = at::matmul(q.codes, transposed).mul_(scales).mul_(key_scales);  // sums below 2^24: exact
-    s = at::exp2(s.sub_(s.amax(-1, true)).add_(kWeightExponent));
+    s = at::exp2(s.sub_(s.amax(-1, true)).add_(gpu::kInt8WeightExponent));
     const at::Tensor sums = s.sum(-1, true);
     const at::Tensor o = at::matmul(s.to(at::kFloat8_e4m3fn).to(at::kFloat), v.codes).div_(sums).mul_(v.scales);
-    out.narrow(1, begin, count).copy_(o.transpose(1, 2).flatten(2));
+    out.narrow(1, begin, count).copy_(merge_heads(o));
   }
   return out;
 }
@@ -78,29 +69,15 @@ bool is_allowed(at::Device device, int64_t width, std::string_view variant, Laun
 }
 
 bool fits_cuda(const Args& a, std::string_view variant, Launcher launcher) {
-  constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
-  if (!a.q.is_cuda() || a.q.scalar_type() != at::kBFloat16) return false;
-  if (a.q.numel() == 0 || a.k.numel() == 0 || a.q.size(0) > kMostBlocks || a.head_count > kMostBlocks) return false;
-  if (a.q.size(1) > INT32_MAX - 128 || a.k.size(1) > INT32_MAX - 128) return false;
-  for (const auto* x : {&a.q, &a.k, &a.v})
-    if (x->device() != a.q.device() || x->stride(2) != 1 || x->stride(1) % 8 || x->stride(0) % 8 || !is_aligned(*x)) return false;
-  return is_allowed(a.q.device(), a.width(), variant, launcher);
+  return a.k.numel() > 0 && fits_attention_launch(a, INT32_MAX - 128) && is_allowed(a.q.device(), a.width(), variant, launcher);
 }
 
 at::Tensor run_cuda(const Args& a, Launcher launcher) {
   at::Tensor out = at::empty({a.q.size(0), a.q.size(1), a.q.size(2)}, a.q.options());
   const auto space = gpu::int8_workspace(a.q.size(0) * a.head_count, a.width(), a.q.size(1), a.k.size(1));
   const at::Tensor workspace = at::empty({space.bytes}, a.q.options().dtype(at::kByte));
-  const auto i32 = [](int64_t n) { return static_cast<int32_t>(n); };
-  launch_on<gpu::AttentionInt8Launch>(
-      a.q, "attention_int8", cuda_plugin().table->*launcher,
-      {.attention = {.q = a.q.const_data_ptr(), .k = a.k.const_data_ptr(), .v = a.v.const_data_ptr(), .out = out.mutable_data_ptr(),
-                     .batch = i32(a.q.size(0)), .heads = i32(a.head_count), .head_dim = i32(a.width()), .q_length = i32(a.q.size(1)),
-                     .k_length = i32(a.k.size(1)), .q_batch_stride = a.q.stride(0), .q_row_stride = a.q.stride(1), .k_batch_stride = a.k.stride(0),
-                     .k_row_stride = a.k.stride(1), .v_batch_stride = a.v.stride(0), .v_row_stride = a.v.stride(1),
-                     .out_batch_stride = out.stride(0), .out_row_stride = out.stride(1),
-                     .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(a.width())))},
-       .workspace = workspace.mutable_data_ptr()});
+  launch_on(a.q, "attention_int8", cuda_plugin().table->*launcher,
+            gpu::AttentionInt8Launch{.attention = attention_launch(a, out), .workspace = workspace.mutable_data_ptr()});
   return out;
 }
 
@@ -118,11 +95,9 @@ bool has_int8_attention(at::Device device, int64_t head_width) {
 }
 
 at::Tensor attention_int8(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t head_count) {
-  LTXV_CHECK(q.dim() == 3 && k.dim() == 3 && v.sizes() == k.sizes() && q.size(0) == k.size(0) && q.size(2) == k.size(2),
-             "attention_int8: q [B,N,D], k and v [B,M,D] expected, got ", q.sizes(), ", ", k.sizes(), ", ", v.sizes());
-  LTXV_CHECK(head_count > 0 && q.size(2) % head_count == 0, "attention_int8: ", head_count, " heads do not divide width ", q.size(2));
-  LTXV_CHECK(q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type(), "attention_int8: dtypes differ");
-  return dispatch<Args, at::Tensor>("attention_int8", kVariants, {q, k, v, head_count});
+  const Args args{q, k, v, head_count};
+  check_attention("attention_int8", args);
+  return dispatch<Args, at::Tensor>("attention_int8", kVariants, args);
 }
 
 }  // namespace ltxv::ops

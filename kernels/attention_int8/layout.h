@@ -28,6 +28,12 @@ struct ByteCopyPlan {
   LTXV_HD static constexpr ByteCopyPlan of(int32_t thread) { return {thread / kChunks, thread % kChunks}; }
 };
 
+// Sums of at most 127^2 * 128 products that start at these bits are, taken for the bits of a float, 12582912 + the sum: no conversions,
+// which would cost as much as the exponentials.
+inline constexpr uint32_t kInt8BiasBits = 0x4b400000u;
+inline constexpr float kInt8Bias = 12582912.0f;
+inline constexpr float kInt8WeightExponent = 8;  ///< the largest weight of a row is 2^8
+
 /// The key that lies at position p (of 32) of a group of values' tokens. A lane's scores are columns 2t and 2t+1 of tiles of eight keys;
 /// as the first operand of the second product it must hold k = 4t to 4t+3 and 16+4t to 19+4t. With the values in this order the scores of
 /// four tiles are that operand, and nothing moves between lanes.

@@ -2,7 +2,7 @@
 
 #include <ATen/Parallel.h>
 
-#include "cpu_rows.h"
+#include "cpu_row_args.h"
 #include "registry.h"
 
 namespace ltxv::ops {
@@ -19,15 +19,13 @@ bool reference(const Args& a) {
 
 template <void (*kRun)(const cpu::GeluTanh&, int64_t, int64_t)>
 bool elements(const Args& a) {
-  const cpu::GeluTanh args{a.x.scalar_type() == at::kFloat ? cpu::RowType::f32 : cpu::RowType::bf16, a.x.mutable_data_ptr()};
+  const cpu::GeluTanh args{cpu_row_type(a.x), a.x.mutable_data_ptr()};
   constexpr int64_t kGrain = 16384;  // 10 us of work: below that a second thread does not pay
   at::parallel_for(0, a.x.numel(), kGrain, [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
   return true;
 }
 
-bool fits(const Args& a) {
-  return a.x.is_cpu() && a.x.is_contiguous() && (a.x.scalar_type() == at::kFloat || a.x.scalar_type() == at::kBFloat16);
-}
+bool fits(const Args& a) { return fits_rows(a.x); }
 bool fits_avx512(const Args& a) { return cpu_features().avx512 && fits(a); }
 bool fits_avx2(const Args& a) { return cpu_features().avx2 && fits(a); }
 bool always(const Args&) { return true; }

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <span>
 
-#include "cpu_rows.h"
+#include "cpu_row_args.h"
 #include "cuda_plugin.h"
 #include "registry.h"
 
@@ -44,18 +44,18 @@ template <void (*kRun)(const cpu::NormRopeRow&, int64_t, int64_t)>
 bool rows(const Args& a) {
   for (const auto& [x, weight] : a.sides) {
     const int64_t width = x.size(2);
-    const cpu::NormRopeRow args{x.scalar_type() == at::kFloat ? cpu::RowType::f32 : cpu::RowType::bf16,
+    const cpu::NormRopeRow args{cpu_row_type(x),
                                 x.mutable_data_ptr(), weight.const_data_ptr(),
                                 floats(a.tables.cos), floats(a.tables.sin), x.size(1), width,
                                 static_cast<float>(a.eps)};
-    at::parallel_for(0, x.size(0) * x.size(1), std::max<int64_t>(1, 32768 / width),
+    at::parallel_for(0, x.size(0) * x.size(1), row_grain(width),
                      [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
   }
   return true;
 }
 
 bool fits_side(const Side& s) {
-  return s.x.is_cpu() && s.x.is_contiguous() && (s.x.scalar_type() == at::kFloat || s.x.scalar_type() == at::kBFloat16) &&
+  return fits_rows(s.x) &&
          s.weight.scalar_type() == s.x.scalar_type() && s.weight.is_contiguous();
 }
 bool fits(const Args& a) { return !a.tables.rows.defined() && std::all_of(a.sides.begin(), a.sides.end(), fits_side); }

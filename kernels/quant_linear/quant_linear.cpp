@@ -1,9 +1,9 @@
 #include "quant_linear/quant_linear.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 
 #include "cuda_plugin.h"
+#include "onednn.h"
 #include "quant_linear/quant_types.h"
 #include "registry.h"
 
@@ -63,12 +63,6 @@ Product scaled_mm(const Args& a) {
                                     bias, std::nullopt, at::kBFloat16, /*use_fast_accum=*/true));
 }
 
-// LibTorch's prepacked int8 layers. They have no header, and none where LibTorch is built without oneDNN.
-std::optional<c10::OperatorHandle> onednn(const char* name) {
-  if (!at::globalContext().userEnabledMkldnn()) return std::nullopt;
-  return c10::Dispatcher::singleton().findSchema({name, ""});
-}
-
 template <void (*kRun)(const cpu::QuantiseRow&, int64_t, int64_t)>
 void finish_rows(const cpu::QuantiseRow& args, int64_t row_count) {
   at::parallel_for(0, row_count, row_grain(args.width), [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
@@ -76,10 +70,9 @@ void finish_rows(const cpu::QuantiseRow& args, int64_t row_count) {
 
 // Products of bytes by the matrix units, scaled by channel, then scales by row and bias in one pass of ours.
 Product run_onednn(const Args& a) {
-  static const auto product = onednn("onednn::qlinear_pointwise");
-  const at::Tensor zero_points = at::zeros({a.weight.out}, at::kInt);
+  static const auto product = onednn_operator("onednn::qlinear_pointwise");
   // x, its scale and zero point, weight, scales, zero points, bias, scale and zero point of the result, its type, what follows
-  std::vector<c10::IValue> stack{a.x.codes.reshape({-1, a.weight.in}), 1.0, int64_t{0}, a.weight.packed, a.weight.scales, zero_points, c10::IValue(),
+  std::vector<c10::IValue> stack{a.x.codes.reshape({-1, a.weight.in}), 1.0, int64_t{0}, a.weight.packed, a.weight.scales, a.weight.zero_points, c10::IValue(),
                                  1.0, int64_t{0}, a.dtype, "none", c10::List<std::optional<at::Scalar>>(), ""};
   product->callBoxed(stack);
   at::Tensor y = stack.front().toTensor();
@@ -113,15 +106,16 @@ QuantisedWeight quantised_weight(at::Tensor codes, at::Tensor scales, QuantType 
   LTXV_CHECK(codes.dim() == 2 && codes.scalar_type() == scalar_type(type) && scales.dim() == 1 && scales.size(0) == codes.size(0) &&
                  scales.scalar_type() == at::kFloat,
              "quantised_weight: codes [out,in] of ", scalar_type(type), " and scales f32 [out] expected, got ", codes.sizes(), " and ", scales.sizes());
-  QuantisedWeight w{type, codes.size(0), codes.size(1), codes.contiguous(), {}, scales.contiguous()};
-  // Without these instructions oneDNN adds up pairs of products in 16 bits, where they overflow.
-  const bool has_units = cpu_features().vnni && onednn("onednn::qlinear_pointwise");
+  QuantisedWeight w{.type = type, .out = codes.size(0), .in = codes.size(1), .codes = codes.contiguous(), .scales = scales.contiguous()};
+  // Without VNNI oneDNN adds up pairs of products in 16 bits, where they overflow.
+  if (type != QuantType::int8 || !w.codes.is_cpu() || !cpu_features().vnni) return w;
   const auto pin = pinned_variant("quant_linear");
-  const auto reorder = onednn("onednn::qlinear_prepack");
-  if (type != QuantType::int8 || !w.codes.is_cpu() || !has_units || !reorder || (pin && *pin != "onednn")) return w;
+  const auto reorder = onednn_operator("onednn::qlinear_prepack");
+  if (!reorder || !onednn_operator("onednn::qlinear_pointwise") || (pin && *pin != "onednn")) return w;
   std::vector<c10::IValue> stack{w.codes, c10::IValue()};  // the second: a hint at the number of rows
   reorder->callBoxed(stack);
   w.packed = stack.front().toTensor();
+  w.zero_points = at::zeros({w.out}, at::kInt);
   w.codes.reset();
   return w;
 }

@@ -1,7 +1,7 @@
 #pragma once
 // Products of eight-bit codes (W8A8): rows of activations with a scale each, weights with a scale for each output channel. Half the
 // bytes of bf16, and up to twice its rate where the processor multiplies bytes. It costs accuracy: docs/performance.md says how much.
-#include <optional>
+#include <vector>
 
 #include "base/tensor.h"
 
@@ -23,6 +23,7 @@ struct QuantisedWeight {
   int64_t out = 0, in = 0;
   at::Tensor codes, packed;  ///< one of them
   at::Tensor scales;         ///< f32 [out]
+  at::Tensor zero_points;    ///< i32 [out], zeros, with `packed`: its product asks for them
 };
 
 /// Shapes: x [..,K] f32 or bf16, contiguous. Errors: InvalidArgument on other shapes or dtypes.
@@ -31,6 +32,9 @@ QuantisedRows quantise_rows(const at::Tensor& x, QuantType type);
 QuantisedRows gelu_quantise_rows(const at::Tensor& x, QuantType type);
 /// code * scale in `dtype`. Shapes: as rows.codes.
 at::Tensor widened(const QuantisedRows& rows, at::ScalarType dtype);
+
+/// The rows of all, in order. Shapes: [n_i,K] each, of one type -> [sum of n_i,K].
+QuantisedRows joined_rows(const std::vector<QuantisedRows>& parts);
 
 /// A weight of codes and scales of its output channels. Shapes: codes [out,in], scales f32 [out], on one device.
 /// On a CPU with instructions for products of bytes int8 codes are packed.

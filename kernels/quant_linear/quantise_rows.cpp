@@ -1,6 +1,5 @@
 #include <ATen/Parallel.h>
 
-#include "cpu_rows.h"
 #include "cuda_plugin.h"
 #include "quant_linear/quant_linear.h"
 #include "quant_linear/quant_rows.h"
@@ -78,6 +77,13 @@ QuantisedRows empty_rows(at::IntArrayRef sizes, at::Device device, QuantType typ
 
 QuantisedRows quantise_rows(const at::Tensor& x, QuantType type) { return quantise({x, type, false}); }
 QuantisedRows gelu_quantise_rows(const at::Tensor& x, QuantType type) { return quantise({x, type, true}); }
+
+QuantisedRows joined_rows(const std::vector<QuantisedRows>& parts) {
+  // As bytes: not every device joins fp8.
+  std::vector<at::Tensor> codes, scales;
+  for (const QuantisedRows& part : parts) codes.push_back(part.codes.view(at::kByte)), scales.push_back(part.scales);
+  return {at::cat(codes).view(parts.front().codes.scalar_type()), at::cat(scales)};
+}
 
 at::Tensor widened(const QuantisedRows& rows, at::ScalarType dtype) {
   auto per_row = rows.codes.sizes().vec();

@@ -1,8 +1,7 @@
 #include "nn/layers.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include "gelu/gelu.h"
+#include "onednn.h"
 #include "registry.h"
 
 namespace ltxv::nn {
@@ -41,14 +40,8 @@ at::Tensor linear_by_pieces(const at::Tensor& x, const Matrix& weight, const at:
   return y.to(x.scalar_type()).view(sizes);
 }
 
-// The operators of LibTorch's own prepacked layers. They have no header, and none where LibTorch is built without oneDNN.
-std::optional<c10::OperatorHandle> packing_operator(const char* name) {
-  if (!at::globalContext().userEnabledMkldnn()) return std::nullopt;
-  return c10::Dispatcher::singleton().findSchema({name, ""});
-}
-
 at::Tensor packed_linear(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& bias) {
-  static const auto product = packing_operator("mkldnn::_linear_pointwise");
+  static const auto product = ops::onednn_operator("mkldnn::_linear_pointwise");
   // x, weight, bias, what to do with the result, its numbers, its kind
   std::vector<c10::IValue> stack{x, packed, bias.defined() ? c10::IValue(bias) : c10::IValue(), "none",
                                  c10::List<std::optional<at::Scalar>>(), ""};
@@ -68,13 +61,11 @@ std::shared_ptr<const ops::QuantisedWeight> quantised_on_host(const Scope& at, i
     }
   }
   if (!rows.defined() && weight.narrow) {
-    std::vector<at::Tensor> codes, scales;
+    std::vector<ops::QuantisedRows> parts;
     const int64_t piece = std::max<int64_t>(1, kPieceElements / in);
-    for (int64_t begin = 0; begin < out; begin += piece) {
-      const auto some = ops::quantise_rows(weight.narrow->rows(begin, std::min(piece, out - begin)), type);
-      codes.push_back(some.codes.view(at::kByte)), scales.push_back(some.scales);
-    }
-    rows = {at::cat(codes).view(type == ops::QuantType::int8 ? at::kChar : at::kFloat8_e4m3fn), at::cat(scales)};
+    for (int64_t begin = 0; begin < out; begin += piece)
+      parts.push_back(ops::quantise_rows(weight.narrow->rows(begin, std::min(piece, out - begin)), type));
+    rows = ops::joined_rows(parts);
     weight.narrow->let_go();
   }
   if (!rows.defined()) rows = ops::quantise_rows(weight.plain.contiguous(), type);
@@ -92,8 +83,8 @@ void Linear::pack() {
   if (single ? !ops::cpu_features().avx512 : !ops::cpu_features().bf16 || weight.narrow) return;
   const int64_t elements = weight.narrow ? weight.narrow->row_count() * weight.narrow->column_count() : weight.plain.numel();
   if (elements < kSmallest) return;
-  const auto reorder = packing_operator("mkldnn::_reorder_linear_weight");
-  if (!reorder || !packing_operator("mkldnn::_linear_pointwise")) return;
+  const auto reorder = ops::onednn_operator("mkldnn::_reorder_linear_weight");
+  if (!reorder || !ops::onednn_operator("mkldnn::_linear_pointwise")) return;
   const at::Tensor values = weight.narrow ? weight.narrow->rows(0, weight.narrow->row_count()) : weight.plain;
   std::vector<c10::IValue> stack{values, c10::IValue()};  // the second: a hint at the number of rows, which changes nothing here
   reorder->callBoxed(stack);
@@ -152,15 +143,15 @@ at::Tensor Linear::with_gelu(const at::Tensor& x) const {
 namespace {
 
 Linear joined_codes(std::initializer_list<const Linear*> layers) {
-  std::vector<at::Tensor> codes, scales, biases;
+  std::vector<ops::QuantisedRows> parts;
+  std::vector<at::Tensor> biases;
   for (const Linear* layer : layers) {
     if (layer->quantised->scales.is_cpu()) return {};
-    codes.push_back(layer->quantised->codes.view(at::kByte)), scales.push_back(layer->quantised->scales), biases.push_back(layer->bias);
+    parts.push_back({layer->quantised->codes, layer->quantised->scales}), biases.push_back(layer->bias);
   }
-  const Linear& first = **layers.begin();
+  const auto rows = ops::joined_rows(parts);
   Linear all;
-  all.quantised = std::make_shared<const ops::QuantisedWeight>(
-      ops::quantised_weight(at::cat(codes).view(first.quantised->codes.scalar_type()), at::cat(scales), first.quantised->type));
+  all.quantised = std::make_shared<const ops::QuantisedWeight>(ops::quantised_weight(rows.codes, rows.scales, (*layers.begin())->quantised->type));
   all.bias = at::cat(biases);
   return all;
 }

@@ -13,6 +13,7 @@
 #include "attention_int8/layout.h"
 #include "base/error.h"
 #include "base/transfer.h"
+#include "gpu/case_values.h"
 #include "gpu/eager_twin.h"
 #include "gpu/kernel_cases.h"
 #include "gpu/made_source.h"
@@ -75,10 +76,6 @@ bool compare(const std::string& bench, const std::vector<Named>& all, double flo
 
 namespace {
 
-at::Tensor draw(at::IntArrayRef shape, at::ScalarType dtype = at::kBFloat16) {
-  return at::randn(shape, at::TensorOptions().device(at::kCUDA)).to(dtype);
-}
-
 // One of LibTorch's attentions alone.
 Work sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool cudnn) {
   return [=] {
@@ -104,7 +101,7 @@ bool attention_benches(const CudaKernelTable& table) {
   for (const int64_t width : {64, 128})
     for (const auto& [batch, n] : {std::pair<int64_t, int64_t>{2, 640}, {2, 6144}, {1, 13376}}) {
       const int64_t heads = 32, d = heads * width;
-      const auto packed = draw({batch, n, 3 * d});
+      const auto packed = draw({batch, n, 3 * d}, at::kBFloat16);
       const auto parts = packed.chunk(3, -1);
       const auto split = [&](const at::Tensor& t) { return t.unflatten(-1, {heads, width}).transpose(1, 2); };
       const at::Tensor q = split(parts[0]), k = split(parts[1]), v = split(parts[2]), out = at::empty({batch, n, d}, packed.options());
@@ -144,7 +141,7 @@ bool row_benches(const CudaKernelTable& table) {
       good = compare(text(op, "_", size), {{"cuda", [&] { LTXV_REQUIRE(DeviceError, at->launch() == 0, "the launch failed"); }}}, 0, bytes) && good;
     }
   }
-  const auto x = draw({12288, 2048}), weight = draw({8192, 2048}) * 0.02, bias = draw({8192});
+  const auto x = draw({12288, 2048}, at::kBFloat16), weight = draw({8192, 2048}, at::kBFloat16) * 0.02, bias = draw({8192}, at::kBFloat16);
   const auto fused = [&] { return at::_addmm_activation(bias, x, weight.t(), 1, 1, /*use_gelu=*/true); };
   good = compare("linear_gelu_12288x2048x8192",
                  {{"linear_then_gelu", [&] { at::gelu(at::linear(x, weight, bias), "tanh"); }}, {"fused", [&] { fused(); }}},

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/transfer.h"
 #include "gpu/benches.h"
+#include "gpu/case_values.h"
 #include "gpu/made_source.h"
 #include "quant_linear/quant_linear.h"
 #include "transformer/transformer.h"
@@ -15,10 +16,6 @@ namespace ltxv::gpu_check {
 namespace {
 
 using ops::QuantType;
-
-at::Tensor draw(at::IntArrayRef shape, at::ScalarType dtype = at::kBFloat16) {
-  return at::randn(shape, at::TensorOptions().device(at::kCUDA)).to(dtype);
-}
 
 bool check(const std::string& op, const std::string& name, double error, double tolerance) {
   const bool good = error <= tolerance;
@@ -35,7 +32,7 @@ bool linear_benches() {
   bool good = true;
   for (const auto& [in, out] : {std::pair<int64_t, int64_t>{2048, 6144}, {2048, 2048}, {2048, 8192}, {8192, 2048}, {4096, 16384}, {16384, 4096}}) {
     const int64_t rows = 6144;
-    const auto x = draw({rows, in}), weight = draw({out, in}) * 0.02, bias = draw({out});
+    const auto x = draw({rows, in}, at::kBFloat16), weight = draw({out, in}, at::kBFloat16) * 0.02, bias = draw({out}, at::kBFloat16);
     const auto w = ops::quantise_rows(weight, QuantType::fp8);
     const auto coded = ops::quantised_weight(w.codes, w.scales, QuantType::fp8);
     const auto codes = ops::quantise_rows(x, QuantType::fp8);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "gpu/case_values.h"
 #include "qk_norm_rope/qk_norm_rope.h"
 
 namespace ltxv::gpu_check {
@@ -13,14 +14,6 @@ namespace {
 
 using namespace ops::gpu;
 
-at::Tensor draw(at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
-  return at::randn(shape, at::TensorOptions().device(at::kCUDA)).to(dtype);
-}
-at::Tensor f64(const at::Tensor& t) { return t.to(at::kDouble); }
-Element element(at::ScalarType dtype) { return dtype == at::kFloat ? Element::f32 : Element::bf16; }
-const char* name_of(at::ScalarType dtype) { return dtype == at::kFloat ? "f32" : "bf16"; }
-void poison(const at::Tensor& t) { t.fill_(std::numeric_limits<double>::quiet_NaN()); }
-int32_t i32(int64_t v) { return static_cast<int32_t>(v); }
 const float* floats(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
 
 // ---------------------------------------------------------------------------------------------------------------- attention

@@ -1,10 +1,10 @@
 // Cases of the kernels that make eight-bit codes or multiply them. Codes are checked as the values they stand for, next to those of f64
 // rounded to the nearest code on the host.
 #include <cmath>
-#include <limits>
 
 #include "attention_int8/layout.h"
 #include "base/error.h"
+#include "gpu/case_values.h"
 #include "gpu/kernel_cases.h"
 
 namespace ltxv::gpu_check {
@@ -15,15 +15,7 @@ using namespace ops::gpu;
 // Of values next to the middle of two codes f32 may find the other: an eighth of the value, for one in some thousands.
 constexpr double kCodesTolerance = 1e-2;
 
-at::Tensor draw(at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
-  return at::randn(shape, at::TensorOptions().device(at::kCUDA)).to(dtype);
-}
-at::Tensor f64(const at::Tensor& t) { return t.to(at::kDouble); }
-Element element(at::ScalarType dtype) { return dtype == at::kFloat ? Element::f32 : Element::bf16; }
-const char* name_of(at::ScalarType dtype) { return dtype == at::kFloat ? "f32" : "bf16"; }
-int32_t i32(int64_t v) { return static_cast<int32_t>(v); }
 void poison_codes(const at::Tensor& t) { t.fill_(0x7f); }  // NaN of e4m3
-void poison(const at::Tensor& t) { t.fill_(std::numeric_limits<double>::quiet_NaN()); }
 
 at::Tensor decoded(const at::Tensor& bytes, const at::Tensor& scales) {
   return bytes.to(at::kCPU).view(at::kFloat8_e4m3fn).to(at::kDouble) * scales.to(at::kCPU).to(at::kDouble).unsqueeze(-1);

@@ -1,9 +1,9 @@
 // What the codes are, by their definition, and that nothing odd gets lost in them.
 #include "quant_linear/quant_linear.h"
 
-#include <cmath>
 #include <limits>
 
+#include "kernels/e4m3.h"
 #include "support/expect_error.h"
 
 namespace ltxv {
@@ -12,18 +12,14 @@ namespace {
 using ops::QuantType;
 using test::expect_error;
 
-// Every positive e4m3 value: exponent of 4 bits with bias 7, 3 bits behind the point; 0x7f is NaN.
-std::vector<double> e4m3_values() {
+std::vector<double> positive_e4m3_values() {
   std::vector<double> values;
-  for (int code = 0; code < 0x7f; ++code) {
-    const int exponent = code >> 3, mantissa = code & 7;
-    values.push_back(exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10));
-  }
+  for (uint8_t code = 0; code < 0x7f; ++code) values.push_back(test::e4m3_value(code));
   return values;
 }
 
 TEST(QuantiseRows, EveryE4m3ValueAndTheMiddleBetweenTwoAreRoundedToEven) {
-  const auto values = e4m3_values();
+  const auto values = positive_e4m3_values();
   std::vector<float> x, expected;
   for (size_t i = 0; i < values.size(); ++i) {
     for (const double sign : {1.0, -1.0}) x.push_back(static_cast<float>(sign * values[i])), expected.push_back(x.back());

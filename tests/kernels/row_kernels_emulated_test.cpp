@@ -6,6 +6,7 @@
 
 #include "adaln/norm_modulate_rows.h"
 #include "kernels/emulator/emulated_thread.h"
+#include "kernels/e4m3.h"
 #include "kernels/emulator/values.h"
 #include "qk_norm_rope/qk_norm_rope_rows.h"
 #include "quant_linear/quantise_rows.h"
@@ -108,10 +109,7 @@ TEST(RowKernelsEmulated, QkNormRope) {
 
 void expect_e4m3_row(const uint8_t* codes, double scale, const std::vector<double>& y, double largest) {
   for (size_t i = 0; i < y.size(); ++i) {
-    // Decoded from the definition: sign, exponent 4 bits with bias 7, mantissa 3 bits.
-    const int32_t code = codes[i], exponent = code >> 3 & 15, mantissa = code & 7;
-    const double magnitude = exponent == 0 ? mantissa / 512.0 : std::ldexp(1 + mantissa / 8.0, exponent - 7);
-    const double value = (code & 128 ? -magnitude : magnitude) * scale;
+    const double value = test::e4m3_value(codes[i]) * scale;
     // Half a step of the largest binade, 448 / 16 of it, is 1/28 of the row's largest value.
     EXPECT_LE(std::abs(value - y[i]), largest / 28) << i;
     EXPECT_LE(std::abs(value - y[i]), std::abs(y[i]) / 16 + largest / 448 / 1024 + 1e-6) << i;

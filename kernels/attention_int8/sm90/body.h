@@ -13,10 +13,6 @@ struct Int8Problem {
   const float *q_scales, *k_scales, *v_scales;
 };
 
-inline constexpr uint32_t kInt8BiasBits = 0x4b400000u;  // attention_body.h: sums that start here are floats
-inline constexpr float kInt8Bias = 12582912.0f;
-inline constexpr float kInt8WeightExponent = 8;
-
 template <class Machine>
 LTXV_HD void produce_int8(Machine& m, const Int8Problem& problem, int tiles) {
   using P = Int8Plan;

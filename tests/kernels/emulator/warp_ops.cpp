@@ -1,7 +1,7 @@
 // What a whole warp does together, written from the tables of the PTX ISA and independent of kernels/attention/mma_layout.h.
-#include <cmath>
 #include <set>
 
+#include "kernels/e4m3.h"
 #include "kernels/emulator/emulated_thread.h"
 
 namespace ltxv::test {
@@ -86,18 +86,6 @@ void Machine::multiply(int32_t warp) {
     }
 }
 
-namespace {
-
-// Sign, exponent of 4 bits with bias 7, mantissa of 3; all ones are NaN.
-float e4m3_value(uint8_t code) {
-  const int32_t exponent = code >> 3 & 15, mantissa = code & 7;
-  const float magnitude = (code & 0x7f) == 0x7f ? NAN : exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
-                                                                      : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
-  return code & 0x80 ? -magnitude : magnitude;
-}
-
-}  // namespace
-
 // mma.m16n8k32.row.col of bytes, with g = lane / 4 and t = lane % 4:
 //   A: register i holds row g + 8 (i % 2), columns 4t + 16 (i / 2) and the next three
 //   B: register i holds rows 4t + 16 i and the next three, column g
@@ -118,7 +106,7 @@ void Machine::multiply_bytes(int32_t warp, WarpOp op) {
     for (int32_t i = 0; i < 4; ++i) {
       const int32_t row = lane / 4 + 8 * (i / 2), column = lane % 4 * 2 + i % 2;
       if (op == WarpOp::multiply_e4m3) {
-        for (int32_t k = 0; k < 32; ++k) lanes[lane].sums[i] += e4m3_value(a[row][k]) * e4m3_value(b[k][column]);
+        for (int32_t k = 0; k < 32; ++k) lanes[lane].sums[i] += static_cast<float>(e4m3_value(a[row][k]) * e4m3_value(b[k][column]));
         continue;
       }
       uint32_t sum;

@@ -1,10 +1,10 @@
 // The matrix units of the emulated block: descriptors decoded, products done late, registers poisoned meanwhile.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
 
+#include "kernels/e4m3.h"
 #include "kernels/sm90/hopper_block.h"
 
 namespace ltxv::test {
@@ -168,18 +168,6 @@ void HopperBlock::multiply(int index, const Product& product) {
   }
 }
 
-namespace {
-
-float e4m3_value(uint8_t code) {
-  const int exponent = code >> 3 & 15, mantissa = code & 7;
-  const float magnitude = (code & 0x7f) == 0x7f ? std::numeric_limits<float>::quiet_NaN()
-                          : exponent == 0       ? std::ldexp(static_cast<float>(mantissa), -9)
-                                                : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
-  return code & 0x80 ? -magnitude : magnitude;
-}
-
-}  // namespace
-
 // A register of the left operand holds four neighbouring k of a row: row lane / 4 + 8 (register % 2), k 4 (lane % 4) + 16 (register / 2).
 void HopperBlock::multiply_eight(int index, const Product& product) {
   constexpr int kDepth = 2 * kStepDepth;
@@ -210,7 +198,7 @@ void HopperBlock::multiply_eight(int index, const Product& product) {
         const auto other = [&](int k) { return right[static_cast<size_t>(k * product.columns + column)]; };
         if (product.eight == Product8::e4m3) {
           float sum = product.accumulate ? *d : 0.0f;
-          for (int k = 0; k < kDepth; ++k) sum += e4m3_value(left[row][k]) * e4m3_value(other(k));
+          for (int k = 0; k < kDepth; ++k) sum += static_cast<float>(e4m3_value(left[row][k]) * e4m3_value(other(k)));
           *d = sum;
           continue;
         }
