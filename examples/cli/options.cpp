@@ -11,6 +11,7 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <regex>
 
 #include "help.h"
 #include "terminal.h"
@@ -164,12 +165,12 @@ struct Commands {
           ->group("two passes");
     choice(
         to, "--device", e.device,
-        [](const std::string& w) {
-          return w == "auto" || w == "cpu" || w == "cuda" ||
-                 (w.starts_with("cuda:") && w.size() > 5 && w.size() < 9 &&
-                  w.find_first_not_of("0123456789", 5) == std::string::npos);
+        [](const std::string& words) {
+          static const std::regex one("auto|cpu|cuda(:[0-9]{1,3})?"), several("(cpu|cuda(:[0-9]{1,3})?)(,(cpu|cuda(:[0-9]{1,3})?))*");
+          return std::regex_match(words, one) || std::regex_match(words, several);
         },
-        "auto, cpu, cuda, cuda:0, cuda:1, ...", "auto, cpu, cuda or cuda:I (default: auto, a CUDA device where one can be used)")
+        "auto, cpu, cuda, cuda:0, cuda:1, ..., or several with commas between them",
+        "auto, cpu, cuda or cuda:I (default: auto, a CUDA device where one can be used); cuda:0,cuda:1 computes each step on both")
         ->group("model");
     to->add_option_function<std::string>(
           "--device-memory",

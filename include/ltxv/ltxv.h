@@ -258,7 +258,9 @@ typedef struct ltxv_engine_options {
   const char *tokenizer;
   const char *vae;
   const char *transformer;
-  const char *device;       /* "auto": a CUDA device where one can be used, else the CPU; "cpu"; "cuda", "cuda:1"; NULL: "auto" */
+  const char *device;       /* "auto": a CUDA device where one can be used, else the CPU; "cpu"; "cuda", "cuda:1"; NULL: "auto".
+                               "cuda:0,cuda:1": each step is computed on both, or on more of them, with a thread for each
+                               further one while a run denoises; callbacks stay on the caller's thread */
   const char *dtype;        /* "auto", "fp32", "bf16", "fp16"; NULL: "auto" */
   uint32_t copy_files;      /* nonzero: read weights into memory; a file that is mapped instead must not be cut */
   uint32_t reserved;

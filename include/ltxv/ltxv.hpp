@@ -329,7 +329,7 @@ class video {
 struct engine_options {
   std::string model = {};  ///< empty: the bundled "shapes"
   std::string text_encoder = {}, tokenizer = {}, vae = {}, transformer = {}, release = {};
-  std::string device = {}, dtype = {};  ///< empty: "auto"
+  std::string device = {}, dtype = {};  ///< empty: "auto"; device "cuda:0,cuda:1": each step is computed on both
   int32_t thread_count = 0;             ///< 0: physical cores
   bool copy_files = false;
   std::vector<std::string> upscalers = {};  ///< latent upsamplers for a second pass, in the order they act

@@ -29,6 +29,12 @@ ComputeDevice open_compute_device(const std::string& word) {
   return {.note = missing};
 }
 
+std::vector<ComputeDevice> open_compute_devices(const std::string& words) {
+  std::vector<ComputeDevice> devices;
+  for (const std::string& word : parse_devices(words)) devices.push_back(open_compute_device(word));
+  return devices;
+}
+
 void limit_device_memory(const ComputeDevice& device, int64_t bytes) {
   constexpr int64_t kContext = 512ll << 20;  // what CUDA takes beside LibTorch's allocator
   if (device.device.is_cuda() && bytes > 0) ops::cuda_services()->limit_memory(device.device.index(), std::max(bytes - kContext, kContext));
@@ -47,30 +53,31 @@ void StreamPool::give_back(c10::Stream stream) {
   free_.push_back(stream);
 }
 
-struct OnDevice::State {
-  c10::impl::VirtualGuardImpl guard;
-  at::Device device_before;
-  c10::Stream own, stream_before;
-};
-
-OnDevice::OnDevice(StreamPool& pool) : pool_(pool) {
-  if (pool.device().is_cpu()) return;
-  c10::impl::VirtualGuardImpl guard(pool.device().type());
-  const at::Device device_before = guard.exchangeDevice(pool.device());
-  const c10::Stream own = pool.take();
-  const c10::Stream stream_before = guard.exchangeStream(own);
-  state_ = std::make_unique<State>(State{guard, device_before, own, stream_before});
-}
-
-OnDevice::~OnDevice() {
-  if (!state_) return;
+PoolStream::~PoolStream() {
   try {
-    state_->own.synchronize();
-    state_->guard.exchangeStream(state_->stream_before);
-    state_->guard.exchangeDevice(state_->device_before);
-    pool_.give_back(state_->own);
+    stream_.synchronize();
+    pool_.give_back(stream_);
   } catch (...) {  // the device failed; what it was asked for has failed with the same error
   }
 }
+
+struct OnDevice::State {
+  explicit State(StreamPool& pool)
+      : guard(pool.device().type()), device_before(guard.exchangeDevice(pool.device())), own(pool), stream_before(guard.exchangeStream(own.get())) {}
+  ~State() {
+    guard.exchangeStream(stream_before);
+    guard.uncheckedSetDevice(device_before);
+  }
+  c10::impl::VirtualGuardImpl guard;
+  at::Device device_before;
+  PoolStream own;
+  c10::Stream stream_before;
+};
+
+OnDevice::OnDevice(StreamPool& pool) {
+  if (!pool.device().is_cpu()) state_ = std::make_unique<State>(pool);
+}
+
+OnDevice::~OnDevice() = default;
 
 }  // namespace ltxv

@@ -23,6 +23,8 @@ struct ComputeDevice {
 /// LibTorch's CUDA part, only for a device.
 /// Errors: InvalidArgument (no such word); DeviceError saying what is missing, never for "auto" or "cpu".
 ComputeDevice open_compute_device(const std::string& word);
+/// The same for each of several, "cuda:0,cuda:1" or "cpu,cpu".
+std::vector<ComputeDevice> open_compute_devices(const std::string& words);
 /// From now on the whole process keeps to so many bytes of a CUDA device's memory, its context included; does nothing for the CPU and for 0.
 void limit_device_memory(const ComputeDevice& device, int64_t bytes);
 
@@ -41,6 +43,20 @@ class StreamPool {
   std::vector<c10::Stream> free_;
 };
 
+/// A stream of a pool for the life of this object, which waits for it at the end.
+class PoolStream {
+ public:
+  explicit PoolStream(StreamPool& pool) : pool_(pool), stream_(pool.take()) {}
+  ~PoolStream();
+  PoolStream(const PoolStream&) = delete;
+  PoolStream& operator=(const PoolStream&) = delete;
+  c10::Stream get() const { return stream_; }
+
+ private:
+  StreamPool& pool_;
+  c10::Stream stream_;
+};
+
 /// For the life of this object the calling thread computes on a stream of its own. Waits for it at the end: nothing is let go of that
 /// is still in use. Does nothing for the CPU.
 class OnDevice {
@@ -52,7 +68,6 @@ class OnDevice {
 
  private:
   struct State;
-  StreamPool& pool_;
   std::unique_ptr<State> state_;
 };
 

@@ -32,13 +32,31 @@ SkipMode skip_mode_of(const std::string& name) {
 
 Predictor::Predictor(Engine::Impl& engine, const at::Tensor& coordinates, const Prompts& prompts, const ResolvedRequest& resolved,
                      const PlacementPlan& plan)
-    : resolved_(resolved),
-      transformer_(engine.weights.transformer(plan, resolved.request.loras)),
-      rope_(transformer_->rope_table(to_positions(coordinates, resolved.frames_per_second))),
-      positive_(transformer_->prepare_prompt(prompts.positive.embeds, prompts.positive.mask)) {
+    : engine_(engine), resolved_(resolved), transformer_(engine.weights.transformer(plan, resolved.request.loras)) {
+  const at::Tensor positions = to_positions(coordinates, resolved.frames_per_second);
+  if (engine.devices.size() > 1) {
+    share(positions, plan);
+    ranks_->add_prompt(prompts.positive.embeds, prompts.positive.mask);
+    if (prompts.negative.embeds.defined()) ranks_->add_prompt(prompts.negative.embeds, prompts.negative.mask);
+    return;
+  }
+  rope_ = transformer_->rope_table(positions);
+  positive_ = transformer_->prepare_prompt(prompts.positive.embeds, prompts.positive.mask);
   if (prompts.negative.embeds.defined()) negative_ = transformer_->prepare_prompt(prompts.negative.embeds, prompts.negative.mask);
   if (plan.cuda_graphs && transformer_->is_resident() && device().is_cuda()) graphs_ = engine.weights.graphs_of(transformer_);
   if (graphs_) lease_ = graphs_->lease();
+}
+
+void Predictor::share(const at::Tensor& positions, const PlacementPlan& plan) {
+  std::vector<std::shared_ptr<const Transformer>> transformers = {transformer_};
+  for (size_t rank = 1; rank < engine_.devices.size(); ++rank)
+    transformers.push_back(engine_.weights.transformer(plan, resolved_.request.loras, rank));
+  std::vector<c10::Stream> streams;
+  if (!device().is_cpu()) {
+    streams.push_back(c10::impl::VirtualGuardImpl(device().type()).getStream(device()));
+    for (size_t i = 1; i < engine_.streams.size(); ++i) streams.push_back(streams_.emplace_back(engine_.streams[i]).get());
+  }
+  ranks_ = std::make_unique<TransformerRanks>(std::move(transformers), std::move(streams), engine_.thread_count, positions);
 }
 
 Predictor::~Predictor() {
@@ -48,21 +66,28 @@ Predictor::~Predictor() {
   }
 }
 
+at::Tensor Predictor::velocities(const Sample& sample, const std::vector<bool>& negative, const Perturbation* perturbation,
+                                 const RunContext& run) {
+  if (ranks_) {
+    const std::lock_guard lock(engine_.one_shared_run);
+    return ranks_->forward({sample.tokens, sample.sigmas, {negative.begin(), negative.end()}, perturbation}, run);
+  }
+  std::vector<const PromptContext*> prompts;
+  for (const bool is_negative : negative) prompts.push_back(is_negative ? &negative_ : &positive_);
+  const NoiseLevels levels = transformer_->noise_levels(sample.sigmas);
+  const StepInputs inputs{.tokens = sample.tokens, .levels = levels, .rope = rope_, .prompts = prompts, .perturbation = perturbation};
+  return lease_ ? graphs_->forward(*transformer_, lease_, inputs, run) : transformer_->forward(inputs, run);
+}
+
 ops::GuidanceTerms Predictor::predict(const Sample& sample, const RunContext& run) {
   const StepGuidance& step = resolved_.guidance[sample.step];
   const GuidanceSettings guidance = settings_of(step, resolved_.request);
   const Perturbation perturbation{step.skip_blocks, skip_mode_of(resolved_.request.stg_mode)};
-  std::vector<const PromptContext*> passes;
-  if (guidance.needs_negative()) passes.push_back(&negative_);
-  passes.push_back(&positive_);
-  if (guidance.needs_perturbed()) passes.push_back(&positive_);
-  const NoiseLevels levels = transformer_->noise_levels(sample.sigmas);
-  const StepInputs inputs{.tokens = sample.tokens,
-                          .levels = levels,
-                          .rope = rope_,
-                          .prompts = passes,
-                          .perturbation = guidance.needs_perturbed() ? &perturbation : nullptr};
-  const auto out = lease_ ? graphs_->forward(*transformer_, lease_, inputs, run) : transformer_->forward(inputs, run);
+  std::vector<bool> negative;  // of each pass
+  if (guidance.needs_negative()) negative.push_back(true);
+  negative.push_back(false);
+  if (guidance.needs_perturbed()) negative.push_back(false);
+  const auto out = velocities(sample, negative, guidance.needs_perturbed() ? &perturbation : nullptr, run);
   const int64_t positive = guidance.needs_negative() ? 1 : 0;
   return guidance_terms(out.narrow(0, positive, 1), guidance.needs_negative() ? out.narrow(0, 0, 1) : at::Tensor(),
                         guidance.needs_perturbed() ? out.narrow(0, positive + 1, 1) : at::Tensor(), guidance);

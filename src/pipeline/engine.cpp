@@ -18,6 +18,12 @@
 namespace ltxv {
 namespace {
 
+std::vector<at::Device> places_of(const std::vector<ComputeDevice>& devices) {
+  std::vector<at::Device> places;
+  for (const ComputeDevice& device : devices) places.push_back(device.device);
+  return places;
+}
+
 ModelSpec load_spec(const EngineOptions& options) {
   const std::string model = options.model.empty() ? "shapes" : options.model;
   ModelParts parts{model, options.text_encoder, options.tokenizer, options.vae, options.transformer, options.release, options.upscalers};
@@ -27,25 +33,31 @@ ModelSpec load_spec(const EngineOptions& options) {
 
 }  // namespace
 
-ComputeScope::ComputeScope(Engine::Impl& engine) : on_device_(engine.streams) {
+ComputeScope::ComputeScope(Engine::Impl& engine) : on_device_(engine.streams.front()) {
   if (at::get_num_threads() != engine.thread_count) at::set_num_threads(engine.thread_count);
 }
 
-Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, const ComputeDevice& compute_device)
+Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, std::vector<ComputeDevice> compute_devices)
     : options(engine_options),
       spec(std::move(model_spec)),
-      compute(compute_device),
+      devices(std::move(compute_devices)),
+      compute(devices.front()),
       tokenizer(spec.tokenizer_path.empty() ? std::optional<Tokenizer>() : Tokenizer::load(spec.tokenizer_path)),
-      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, compute.device, block_options(options.quantization, options.attention, compute.device, spec.transformer.head_width)),
-      thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()),
-      streams(compute.device) {
+      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, places_of(devices), block_options(options.quantization, options.attention, compute.device, spec.transformer.head_width)),
+      thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()) {
+  for (const at::Device device : weights.devices()) streams.emplace_back(device);
+  LTXV_CHECK(static_cast<int64_t>(devices.size()) <= spec.transformer.head_count, "device \"", options.device, "\" names ", devices.size(),
+             " devices, which cannot share this model's ", spec.transformer.head_count, " heads of attention");
+  LTXV_CHECK(devices.size() == 1 || !options.cuda_graphs, "predictions that ", devices.size(), " devices share cannot be recorded as CUDA graphs");
   if (!tokenizer) return;
   LTXV_REQUIRE(BadWeights, tokenizer->piece_count() <= spec.text.vocabulary, spec.tokenizer_path, ": ", tokenizer->piece_count(),
                " pieces do not fit the text encoder's vocabulary of ", spec.text.vocabulary, " (", spec.text_files.path, ")");
 }
 
 int64_t Engine::Impl::usable_device_memory() const {
-  return options.device_memory_bytes > 0 ? std::min(options.device_memory_bytes, compute.memory_bytes) : compute.memory_bytes;
+  int64_t least = compute.memory_bytes;
+  for (const ComputeDevice& device : devices) least = std::min(least, device.memory_bytes);
+  return options.device_memory_bytes > 0 ? std::min(options.device_memory_bytes, least) : least;
 }
 
 PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) const {
@@ -60,6 +72,7 @@ PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) 
                          .compression = spec.vae.compression,
                          .transformer_width = spec.transformer.width(),
                          .pass_count = pass_count,
+                         .rank_count = compute.device.is_cpu() ? 1 : static_cast<int64_t>(devices.size()),
                          .memory_budget_bytes = host_memory_bytes(),
                          .device_memory_bytes = usable_device_memory(),
                          .fast_bf16 = ops::cpu_features().bf16,
@@ -67,6 +80,12 @@ PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) 
                          .cuda_graphs = options.cuda_graphs,
                          .dtype = options.dtype,
                          .device = options.device});
+}
+
+std::string Engine::Impl::device_names() const {
+  std::string names;
+  for (const ComputeDevice& device : devices) names += (names.empty() ? "" : ",") + device.device.str();
+  return names;
 }
 
 void Engine::Impl::warn_of_memory(const PlacementPlan& plan, const RunContext& run) const {
@@ -82,15 +101,15 @@ Engine::~Engine() = default;
 std::shared_ptr<Engine> Engine::open(const EngineOptions& options) {
   LTXV_CHECK(options.thread_count >= 0 && options.thread_count <= 1024, "threads ", options.thread_count,
              " is not between 1 and 1024");
-  parse_device(options.device);
+  parse_devices(options.device);
   ModelSpec spec = load_spec(options);  // before the device: a model that cannot be opened is found out sooner
-  const ComputeDevice device = open_compute_device(options.device);
-  limit_device_memory(device, options.device_memory_bytes);
-  return checked(std::make_unique<Impl>(options, std::move(spec), device));
+  const auto devices = open_compute_devices(options.device);
+  for (const ComputeDevice& device : devices) limit_device_memory(device, options.device_memory_bytes);
+  return checked(std::make_unique<Impl>(options, std::move(spec), devices));
 }
 
-std::shared_ptr<Engine> Engine::open_on(const EngineOptions& options, const ComputeDevice& device) {
-  return checked(std::make_unique<Impl>(options, load_spec(options), device));
+std::shared_ptr<Engine> Engine::open_on(const EngineOptions& options, const std::vector<ComputeDevice>& devices) {
+  return checked(std::make_unique<Impl>(options, load_spec(options), devices));
 }
 
 std::shared_ptr<Engine> Engine::checked(std::unique_ptr<Impl> impl) {
@@ -107,7 +126,7 @@ std::string Engine::describe_json() const {
   nlohmann::ordered_json j;
   j["model"] = spec.name;
   j["release"] = spec.release;
-  j["device"] = impl_->compute.device.str();
+  j["device"] = impl_->device_names();
   if (!impl_->compute.name.empty()) j["device_name"] = impl_->compute.name;
   if (impl_->compute.memory_bytes > 0) j["device_memory_bytes"] = impl_->usable_device_memory();
   if (!impl_->compute.note.empty()) j["device_note"] = impl_->compute.note;

@@ -21,7 +21,7 @@ struct EngineOptions {
   std::string text_encoder, tokenizer, vae, transformer;  ///< parts given apart; empty: the model's own
   std::string release;          ///< built-in name or .json file, for files that do not describe themselves; empty: found out
   std::vector<std::string> upscalers;  ///< latent upsamplers for a second pass, files or folders, in the order they are applied
-  std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"
+  std::string device = "auto";  ///< "auto", "cpu", "cuda", "cuda:<i>"; "cuda:0,cuda:1": together
   bool cuda_graphs = false;     ///< record a prediction of the transformer once and replay it, where the device can
   int64_t device_memory_bytes = 0;  ///< use no more of the device's memory than this, the whole process; 0: all of it
   std::string dtype = "auto";   ///< "auto", "fp32", "bf16", "fp16"
@@ -82,8 +82,8 @@ class Engine {
   /// Errors: InvalidArgument (no upscaler, shape, adain outside [0,1]), NumericError, Cancelled.
   at::Tensor upscale(const at::Tensor& latents, double adain, const RunHooks& hooks = {});
 
-  /// open() on a device that is there already: what tests reach.
-  static std::shared_ptr<Engine> open_on(const EngineOptions& options, const ComputeDevice& device);
+  /// open() on devices that are there already: what tests reach.
+  static std::shared_ptr<Engine> open_on(const EngineOptions& options, const std::vector<ComputeDevice>& devices);
 
   struct Impl;  ///< engine_impl.h
 

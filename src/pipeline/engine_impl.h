@@ -1,6 +1,8 @@
 #pragma once
 #include <c10/core/InferenceMode.h>
 
+#include <deque>
+#include <mutex>
 #include <optional>
 
 #include "diffusion/noise.h"
@@ -11,20 +13,23 @@
 namespace ltxv {
 
 struct Engine::Impl {
-  Impl(const EngineOptions& options, ModelSpec model_spec, const ComputeDevice& compute_device);
+  Impl(const EngineOptions& options, ModelSpec model_spec, std::vector<ComputeDevice> compute_devices);
 
   PlacementPlan plan(const LatentShape& latent, int64_t pass_count) const;
-  int64_t usable_device_memory() const;  ///< of the device's, what the options leave
+  int64_t usable_device_memory() const;  ///< of the smallest device's, what the options leave
+  std::string device_names() const;      ///< "cuda:0,cuda:1"
   /// A warning where the plan does not fit the device.
   void warn_of_memory(const PlacementPlan& plan, const RunContext& run) const;
 
   EngineOptions options;
   ModelSpec spec;
-  ComputeDevice compute;
+  std::vector<ComputeDevice> devices;  ///< that compute predictions together
+  const ComputeDevice& compute;        ///< the first, which does everything else
   std::optional<Tokenizer> tokenizer;  ///< absent when the model comes without text parts
   WeightStore weights;
   int thread_count;
-  StreamPool streams;
+  std::deque<StreamPool> streams;  ///< of each different device
+  std::mutex one_shared_run;       ///< held while several devices compute a prediction: their ranks wait for each other
 };
 
 /// Held for the duration of every call into an engine: no autograd, the engine's thread count on this thread, and its device.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 namespace ltxv {
 namespace {
@@ -34,6 +35,9 @@ ComputeType choose_type(const PlacementInput& in, int64_t parameters) {
 
 int64_t element_of(ComputeType type) { return type == ComputeType::f32 ? 4 : 2; }
 
+// That one of the ranks has.
+int64_t own_tokens(const PlacementInput& in) { return (in.latent.token_count() + in.rank_count - 1) / in.rank_count; }
+
 int id(Component c) { return static_cast<int>(c); }
 
 // Bytes on the device of a component whose blocks take turns.
@@ -52,7 +56,7 @@ void place_on_device(const PlacementInput& in, PlacementPlan& plan) {
   const auto whole = plan.weight_bytes;
 
   // f32 tables of rotary positions beside the block's tensors.
-  plan.denoise_activation_bytes += in.latent.token_count() * in.transformer_width * 4;
+  plan.denoise_activation_bytes += own_tokens(in) * in.transformer_width * 4;
   const auto sum = [&] { return std::accumulate(plan.weight_bytes.begin(), plan.weight_bytes.end(), int64_t{0}); };
   const auto decode_with = [&](int64_t free_bytes) {
     plan.decode_volume_elements = std::clamp(free_bytes / (kDeviceDecodeVolumes * element), kFewestDecodeElements, kMostDecodeElements);
@@ -96,7 +100,7 @@ void place_on_device(const PlacementInput& in, PlacementPlan& plan) {
     plan.peak_bytes = std::max(plan.peak_bytes, together ? sum() + activations(static_cast<Component>(i)) : plan.stage_bytes[i]);
   }
   const bool turning = plan.stays(Component::transformer) == Residency::per_block;
-  plan.pin_transformer = turning && whole[id(Component::transformer)] <= in.memory_budget_bytes / 2;
+  plan.pin_transformer = turning && in.rank_count * whole[id(Component::transformer)] <= in.memory_budget_bytes / 2;  // a copy for each
   plan.cuda_graphs = in.cuda_graphs && !turning;
 }
 
@@ -112,10 +116,33 @@ DeviceWord parse_device(const std::string& word) {
   return {.kind = DeviceWord::Kind::cuda, .index = std::stoi(digits)};
 }
 
+std::vector<std::string> parse_devices(const std::string& words) {
+  std::vector<std::string> all;
+  std::set<int> cuda;
+  for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = words.find(',', begin);
+    all.push_back(words.substr(begin, end == std::string::npos ? end : end - begin));
+  }
+  if (all.size() == 1) {
+    parse_device(words);
+    return all;
+  }
+  LTXV_CHECK(all.size() <= kMostDevices, "device \"", words, "\" names ", all.size(), " devices, at most ", kMostDevices, " are allowed");
+  size_t cpu_count = 0;
+  for (const std::string& word : all) {
+    const DeviceWord device = parse_device(word);
+    LTXV_CHECK(!word.empty() && device.kind != DeviceWord::Kind::automatic, "device \"", words, "\": among several, each is cpu, cuda or cuda:<index>, not \"", word, "\"");
+    cpu_count += device.kind == DeviceWord::Kind::cpu;
+    LTXV_CHECK(device.kind != DeviceWord::Kind::cuda || cuda.insert(device.index).second, "device \"", words, "\" names cuda:", device.index, " twice");
+  }
+  LTXV_CHECK(cpu_count == 0 || cpu_count == all.size(), "device \"", words, "\" mixes the CPU with CUDA devices");
+  return all;
+}
+
 PlacementPlan plan_placement(const PlacementInput& in) {
   LTXV_CHECK(in.dtype == "auto" || in.dtype == "fp32" || in.dtype == "bf16" || in.dtype == "fp16", "dtype \"", in.dtype,
              "\" is not one of auto, fp32, bf16, fp16");
-  const DeviceWord device = parse_device(in.device);
+  const DeviceWord device = parse_device(parse_devices(in.device).front());
   LTXV_REQUIRE(Unsupported, in.dtype != "fp16", "dtype fp16 is not supported (T5 overflows in it); use bf16 or fp32");
   LTXV_REQUIRE(DeviceError, device.kind != DeviceWord::Kind::cuda || in.device_memory_bytes > 0, "device ", in.device,
                ": no such device is open");
@@ -132,7 +159,7 @@ PlacementPlan plan_placement(const PlacementInput& in) {
   int64_t& transformer_bytes = plan.weight_bytes[id(Component::transformer)];
   const int64_t quantised = std::min(in.quantised_parameters, in.parameter_counts[id(Component::transformer)]);
   if (in.device_memory_bytes == 0 || !in.stored_fp8[id(Component::transformer)]) transformer_bytes -= quantised * (element - 1);
-  plan.denoise_activation_bytes = in.pass_count * in.latent.token_count() * in.transformer_width * kBlockTensors * element;
+  plan.denoise_activation_bytes = in.pass_count * own_tokens(in) * in.transformer_width * kBlockTensors * element;
   if (in.device_memory_bytes > 0) {
     place_on_device(in, plan);
     return plan;

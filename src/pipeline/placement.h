@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/video_shape.h"
@@ -30,6 +31,10 @@ struct DeviceWord {
 };
 /// Errors: InvalidArgument.
 DeviceWord parse_device(const std::string& word);
+/// One word, or several with commas between them that compute each video together: "cuda:0,cuda:1", "cpu,cpu".
+/// Errors: InvalidArgument (a word, "auto" among several, CPU and CUDA mixed, one CUDA device twice, more than kMostDevices).
+std::vector<std::string> parse_devices(const std::string& words);
+inline constexpr size_t kMostDevices = 64;
 
 /// Everything the decision rests on.
 struct PlacementInput {
@@ -42,6 +47,7 @@ struct PlacementInput {
   Compression compression;
   int64_t transformer_width = 0;
   int64_t pass_count = 1;              ///< predictions a step
+  int64_t rank_count = 1;              ///< devices that share a prediction's tokens
   int64_t memory_budget_bytes = 0;     ///< of the machine
   int64_t device_memory_bytes = 0;     ///< of the device that was opened; 0: none, everything is computed on the CPU
   bool fast_bf16 = false;              ///< bf16 products at least as fast as f32

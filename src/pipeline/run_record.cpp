@@ -22,7 +22,7 @@ std::string run_record(const Engine::Impl& engine, const ResolvedRequest& resolv
                                   {"transformer", &o.transformer},
                                   {"given_release", &o.release}})
     if (!path->empty()) j[key] = *path;
-  j["device"] = engine.compute.device.str();
+  j["device"] = engine.device_names();
   if (!engine.compute.name.empty()) j["device_name"] = engine.compute.name;
   j["dtype"] = plan.type(Component::transformer) == ComputeType::f32 ? "fp32" : "bf16";
   if (!o.quantization.empty() && o.quantization != "none") j["quantization"] = o.quantization;

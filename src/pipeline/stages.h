@@ -13,7 +13,7 @@
 #include "pipeline/engine_impl.h"
 #include "pipeline/media_frames.h"
 #include "pipeline/prediction_graphs.h"
-#include "transformer/transformer.h"
+#include "transformer/transformer_ranks.h"
 
 namespace ltxv {
 
@@ -88,12 +88,20 @@ class Predictor {
   at::Device device() const { return transformer_->device(); }
 
  private:
+  /// Gives every device of the engine its part.
+  void share(const at::Tensor& positions, const PlacementPlan& plan);
+  /// One row for each pass; `negative`: which prompt it sees.
+  at::Tensor velocities(const Sample& sample, const std::vector<bool>& negative, const Perturbation* perturbation, const RunContext& run);
+
+  Engine::Impl& engine_;
   const ResolvedRequest& resolved_;
   std::shared_ptr<const Transformer> transformer_;
   RopeTable rope_;
   PromptContext positive_, negative_;
   std::shared_ptr<PredictionGraphs> graphs_;  ///< null: predictions are not recorded
   PredictionGraphs::Lease lease_;
+  std::deque<PoolStream> streams_;            ///< of the devices beyond the first
+  std::unique_ptr<TransformerRanks> ranks_;   ///< where several devices compute, in place of tables and prompts here
 };
 
 /// Lets the host prepare steps while the device computes earlier ones, but not more than two of them, so that progress means something

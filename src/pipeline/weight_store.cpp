@@ -1,5 +1,6 @@
 #include "pipeline/weight_store.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -29,8 +30,14 @@ at::ScalarType scalar(ComputeType type) { return type == ComputeType::f32 ? at::
 
 }  // namespace
 
-WeightStore::WeightStore(const ModelSpec& spec, FileAccess access, at::Device device, const BlockOptions& block_options)
-    : spec_(spec), access_(access), device_(device), block_options_(block_options) {
+WeightStore::WeightStore(const ModelSpec& spec, FileAccess access, const std::vector<at::Device>& ranks, const BlockOptions& block_options)
+    : spec_(spec), access_(access), device_(ranks.front()), block_options_(block_options) {
+  for (const at::Device device : ranks) {
+    const auto found = std::find(devices_.begin(), devices_.end(), device);
+    device_of_rank_.push_back(static_cast<size_t>(found - devices_.begin()));
+    if (found == devices_.end()) devices_.push_back(device);
+  }
+  transformers_.resize(devices_.size());
   if (!spec.text_files.path.empty()) sources_[static_cast<int>(Component::text_encoder)] = open_part(spec.text_files.path, access);
   sources_[static_cast<int>(Component::transformer)] = open_part(spec.transformer_files.path, access);
   refuse_other_families(*source(Component::transformer));
@@ -46,12 +53,12 @@ WeightStore::WeightStore(const ModelSpec& spec, FileAccess access, at::Device de
 template <class T, class Load>
 std::shared_ptr<const T> WeightStore::get(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan, const Load& load) {
   const std::lock_guard lock(mutex_);
-  return get_locked(slot, component, plan, load);
+  return get_locked(slot, component, plan, load, device_);
 }
 
 template <class T, class Load>
 std::shared_ptr<const T> WeightStore::get_locked(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan,
-                                                 const Load& load) {
+                                                 const Load& load, at::Device device) {
   make_room_locked(component, plan);
   const Loaded as = wanted(component, plan);
   Loaded& loaded = loaded_[static_cast<int>(component)];
@@ -59,42 +66,42 @@ std::shared_ptr<const T> WeightStore::get_locked(std::shared_ptr<const T>& slot,
     slot.reset();
     slot = load(scalar(as.type));
     loaded = as;
-    wait_for(device_);  // other callers use it on streams of their own
+    wait_for(device);  // other callers use it on streams of their own
   }
   return slot;
 }
 
-std::shared_ptr<WeightPlace> WeightStore::place_for(Component component, const PlacementPlan& plan) const {
-  if (device_.is_cpu()) return nullptr;
-  if (plan.stays(component) != Residency::per_block) return resident_place(device_);
-  return turning_place(device_, component == Component::transformer && plan.pin_transformer);
+std::shared_ptr<WeightPlace> WeightStore::place_for(Component component, const PlacementPlan& plan, at::Device device) {
+  if (device.is_cpu()) return nullptr;
+  if (plan.stays(component) != Residency::per_block) return resident_place(device);
+  return turning_place(device, component == Component::transformer && plan.pin_transformer);
 }
 
 std::shared_ptr<const T5Encoder> WeightStore::text_encoder(const PlacementPlan& plan) {
   LTXV_ASSERT(source(Component::text_encoder), "a model without text parts was asked for its text encoder");
   return get(text_encoder_, Component::text_encoder, plan, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::text_encoder), spec_.text_files.names, dtype, "text encoder");
-    parameters.send_to(place_for(Component::text_encoder, plan));
+    parameters.send_to(place_for(Component::text_encoder, plan, device_));
     return std::make_shared<const T5Encoder>(spec_.text, parameters);
   });
 }
 
-std::shared_ptr<const Transformer> WeightStore::transformer(const PlacementPlan& plan, const std::vector<LoraItem>& loras) {
+std::shared_ptr<const Transformer> WeightStore::transformer(const PlacementPlan& plan, const std::vector<LoraItem>& loras, size_t rank) {
+  const size_t index = device_of_rank_.at(rank);
   const auto changes = open_loras(loras);
   // Merged weights are copies, the stored ones stay as they are: another list of LoRAs, or none, is another reading of the file.
   const std::lock_guard lock(mutex_);
-  if (transformer_ && (loaded_changes_ != changes || loaded_[static_cast<int>(Component::transformer)] != wanted(Component::transformer, plan))) {
-    graphs_.reset();
-    transformer_.reset();
-  }
-  return get_locked(transformer_, Component::transformer, plan, [&](at::ScalarType dtype) {
+  if (loaded_changes_ != changes || loaded_[static_cast<int>(Component::transformer)] != wanted(Component::transformer, plan))
+    forget_locked(Component::transformer);
+  const auto load = [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::transformer), spec_.transformer_files.names, dtype, "transformer", changes);
-    parameters.send_to(place_for(Component::transformer, plan));
+    parameters.send_to(place_for(Component::transformer, plan, devices_[index]));
     auto transformer = std::make_shared<const Transformer>(spec_.transformer, parameters,
                                                            TransformerOptions{plan.pack_transformer ? WeightOrder::packed : WeightOrder::of_file, block_options_});
     loaded_changes_ = changes;
     return transformer;
-  });
+  };
+  return get_locked(transformers_[index], Component::transformer, plan, load, devices_[index]);
 }
 
 std::shared_ptr<const WeightChanges> WeightStore::open_loras(const std::vector<LoraItem>& loras) {
@@ -122,7 +129,7 @@ std::shared_ptr<const WeightChanges> WeightStore::open_loras(const std::vector<L
 std::shared_ptr<const VideoVae> WeightStore::vae_encoder(const PlacementPlan& plan) {
   return get(vae_encoder_, Component::vae_encoder, plan, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::vae_encoder), spec_.vae_encoder_names, dtype, "vae");
-    parameters.send_to(place_for(Component::vae_encoder, plan));
+    parameters.send_to(place_for(Component::vae_encoder, plan, device_));
     return std::make_shared<const VideoVae>(spec_.vae, parameters, VaeParts::encoder);
   });
 }
@@ -130,7 +137,7 @@ std::shared_ptr<const VideoVae> WeightStore::vae_encoder(const PlacementPlan& pl
 std::shared_ptr<const VideoVae> WeightStore::vae_decoder(const PlacementPlan& plan) {
   return get(vae_decoder_, Component::vae_decoder, plan, [&](at::ScalarType dtype) {
     Parameters parameters(source(Component::vae_decoder), spec_.vae_decoder_names, dtype, "vae");
-    parameters.send_to(place_for(Component::vae_decoder, plan));
+    parameters.send_to(place_for(Component::vae_decoder, plan, device_));
     return std::make_shared<const VideoVae>(spec_.vae, parameters, VaeParts::decoder);
   });
 }
@@ -146,7 +153,7 @@ std::shared_ptr<const LatentUpsampler> WeightStore::upsampler(size_t index, cons
   }
   if (!slot) {
     Parameters parameters(upsampler_sources_[index], {}, scalar(loaded.type), "latent upsampler");
-    parameters.send_to(place_for(Component::upsampler, plan));
+    parameters.send_to(place_for(Component::upsampler, plan, device_));
     slot = std::make_shared<const LatentUpsampler>(spec_.upsamplers[index].config, parameters);
     wait_for(device_);
   }
@@ -155,7 +162,7 @@ std::shared_ptr<const LatentUpsampler> WeightStore::upsampler(size_t index, cons
 
 std::shared_ptr<PredictionGraphs> WeightStore::graphs_of(const std::shared_ptr<const Transformer>& transformer) {
   const std::lock_guard lock(mutex_);
-  if (transformer != transformer_) return nullptr;  // let go of since
+  if (transformer != transformers_.front()) return nullptr;  // let go of since
   if (!graphs_) graphs_ = std::make_shared<PredictionGraphs>();
   return graphs_;
 }
@@ -176,13 +183,14 @@ void WeightStore::stage_done(Component component, const PlacementPlan& plan) {
       if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);
   forget_locked(component);
   // Else LibTorch keeps the memory, cut to the sizes of this component's weights.
-  if (!device_.is_cpu()) release_cached_memory(device_);
+  for (const at::Device device : devices_)
+    if (!device.is_cpu()) release_cached_memory(device);
 }
 
 void WeightStore::forget_locked(Component component) {
   switch (component) {
     case Component::text_encoder: text_encoder_.reset(); break;
-    case Component::transformer: graphs_.reset(), transformer_.reset(); break;
+    case Component::transformer: graphs_.reset(), transformers_.assign(transformers_.size(), nullptr); break;
     case Component::vae_encoder: vae_encoder_.reset(); break;
     case Component::vae_decoder: vae_decoder_.reset(); break;
     case Component::upsampler: upsamplers_.assign(upsamplers_.size(), nullptr); break;

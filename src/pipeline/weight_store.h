@@ -21,17 +21,21 @@ namespace ltxv {
 class WeightStore {
  public:
   /// Opens the files of every component: headers only. Errors: IoError, BadWeights, Unsupported.
-  WeightStore(const ModelSpec& spec, FileAccess access, at::Device device = at::kCPU, const BlockOptions& block_options = {});
+  /// `ranks`: where the transformer is, once for each different one; everything else is on the first.
+  WeightStore(const ModelSpec& spec, FileAccess access, const std::vector<at::Device>& ranks = {at::kCPU}, const BlockOptions& block_options = {});
 
   // Each in the type and at the place that the plan says; one that is there in another is read again.
   std::shared_ptr<const T5Encoder> text_encoder(const PlacementPlan& plan);
   /// With these LoRAs merged into its weights. Whether they are packed counts when they are read, not for those that are there.
   /// Errors: as open_loras.
-  std::shared_ptr<const Transformer> transformer(const PlacementPlan& plan, const std::vector<LoraItem>& loras = {});
+  std::shared_ptr<const Transformer> transformer(const PlacementPlan& plan, const std::vector<LoraItem>& loras = {}, size_t rank = 0);
   std::shared_ptr<const VideoVae> vae_encoder(const PlacementPlan& plan);
   std::shared_ptr<const VideoVae> vae_decoder(const PlacementPlan& plan);
   /// Upsampler `index` of the spec.
   std::shared_ptr<const LatentUpsampler> upsampler(size_t index, const PlacementPlan& plan);
+
+  /// The different ones among the ranks' devices, in their order.
+  const std::vector<at::Device>& devices() const { return devices_; }
 
   /// Recorded predictions of that transformer; they go when it goes.
   std::shared_ptr<PredictionGraphs> graphs_of(const std::shared_ptr<const Transformer>& transformer);
@@ -75,27 +79,30 @@ class WeightStore {
   template <class T, class Load>
   std::shared_ptr<const T> get(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan, const Load& load);
   template <class T, class Load>
-  std::shared_ptr<const T> get_locked(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan, const Load& load);
+  std::shared_ptr<const T> get_locked(std::shared_ptr<const T>& slot, Component component, const PlacementPlan& plan, const Load& load,
+                                      at::Device device);
   void forget_locked(Component component);
   /// On a device that does not hold everything: lets go of what an earlier run, whose plan kept everything, left there.
   void make_room_locked(Component component, const PlacementPlan& plan);
   /// Where a component's weights go; null on the CPU.
-  std::shared_ptr<WeightPlace> place_for(Component component, const PlacementPlan& plan) const;
+  static std::shared_ptr<WeightPlace> place_for(Component component, const PlacementPlan& plan, at::Device device);
   BlockCounts count_blocks() const;
 
   const ModelSpec& spec_;
   const FileAccess access_;
-  const at::Device device_;
+  std::vector<at::Device> devices_;
+  std::vector<size_t> device_of_rank_;  ///< index in devices_
+  at::Device device_;                   ///< the first
   const BlockOptions block_options_;
   BlockCounts block_counts_;
   std::array<std::shared_ptr<const TensorSource>, kComponentCount> sources_;
   mutable std::mutex mutex_;
   std::array<Loaded, kComponentCount> loaded_{};
   std::shared_ptr<const T5Encoder> text_encoder_;
-  std::shared_ptr<const Transformer> transformer_;
+  std::vector<std::shared_ptr<const Transformer>> transformers_;  ///< by device
   std::shared_ptr<PredictionGraphs> graphs_;
   std::shared_ptr<const VideoVae> vae_encoder_, vae_decoder_;
-  std::shared_ptr<const WeightChanges> loaded_changes_;  // in transformer_
+  std::shared_ptr<const WeightChanges> loaded_changes_;  // in transformers_
   std::string lora_key_;                                 // what opened_loras_ was made from
   std::shared_ptr<const WeightChanges> opened_loras_;
   std::vector<std::shared_ptr<const TensorSource>> upsampler_sources_;

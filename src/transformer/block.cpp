@@ -77,7 +77,8 @@ at::Tensor Block::self_attention(const nn::Input& h, const BlockInputs& in) cons
     q = attn1_.to_q(h), k = attn1_.to_k(h), v = attn1_.to_v(h);
   }
   ops::qk_norm_rope_(q, attn1_.q_norm, k, attn1_.k_norm, in.rope, config_.qk_norm_eps);
-  auto out = options_.int8_attention ? ops::attention_int8(q, k, v, config_.head_count) : ops::attention(q, k, v, config_.head_count);
+  const auto attend = options_.int8_attention ? ops::attention_int8 : ops::attention;
+  auto out = in.exchange ? in.exchange->attention(in.member, q, k, v, attend) : attend(q, k, v, config_.head_count);
   // Perturbation replaces what goes into the output projection, which is still applied.
   if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_values) out[in.perturbed_pass].copy_(v[in.perturbed_pass]);
   if (in.perturbed_pass >= 0 && in.skip_mode == SkipMode::attention_skip) out[in.perturbed_pass].copy_(h.as(out.scalar_type())[in.perturbed_pass]);

@@ -5,6 +5,7 @@
 
 #include "adaln/adaln.h"
 #include "nn/layers.h"
+#include "transformer/head_exchange.h"
 #include "transformer/rope.h"
 #include "transformer/transformer_config.h"
 
@@ -57,6 +58,8 @@ struct BlockInputs {
   const std::vector<const PromptKeysValues*>& prompts;  ///< one a pass
   int64_t perturbed_pass = -1;                  ///< row of x to perturb in this block, or none
   SkipMode skip_mode = SkipMode::attention_values;
+  HeadExchange* exchange = nullptr;             ///< as in StepInputs
+  int64_t member = 0;
 };
 
 /// One transformer block. Source: LTX-Video attention.py, BasicTransformerBlock.forward.

@@ -103,7 +103,9 @@ at::Tensor Transformer::forward(const StepInputs& in, const RunContext& run) con
                                                     .rope = in.rope,
                                                     .prompts = prompts,
                                                     .perturbed_pass = perturbed ? pass_count - 1 : -1,
-                                                    .skip_mode = perturbed ? in.perturbation->mode : SkipMode::attention_values});
+                                                    .skip_mode = perturbed ? in.perturbation->mode : SkipMode::attention_values,
+                                                    .exchange = in.exchange,
+                                                    .member = in.member});
   }
   const at::Tensor x = stream.sum(levels.rows);
 

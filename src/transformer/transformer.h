@@ -33,6 +33,8 @@ struct StepInputs {
   const RopeTable& rope;
   std::vector<const PromptContext*> prompts;  ///< one a pass
   const Perturbation* perturbation = nullptr; ///< applies to the last pass
+  HeadExchange* exchange = nullptr;           ///< where `tokens` are only those of one member: with whom it shares the attention
+  int64_t member = 0;
 };
 
 struct TransformerOptions {

@@ -168,11 +168,13 @@ TEST(Layering, TheLibraryNeverPrintsAbortsExitsOrReadsTheEnvironment) {
     }
 }
 
+// Those that are there are asked for, by naming several devices.
 TEST(Layering, NoHiddenThreads) {
   const std::regex thread(R"(\bstd::(thread|jthread|async)\b|\bpthread_create\b)");
+  const std::set<std::string> asked_for = {"src/base/ranks.h", "src/base/ranks.cpp"};
   for (const auto& file : library_sources())
     for (size_t i = 0; i < file.lines.size(); ++i)
-      EXPECT_FALSE(std::regex_search(test::code_of(file.lines[i]), thread))
+      EXPECT_FALSE(!asked_for.count(file.path) && std::regex_search(test::code_of(file.lines[i]), thread))
           << file.path << ":" << i + 1 << ": " << file.lines[i];
 }
 

@@ -214,6 +214,7 @@ bool bench(const CudaKernelTable& table, const std::string& only) {
   if (only.empty() || only == "rows") good = row_benches(table) && good;
   if (only.empty() || only == "forward") good = forward_benches() && good;
   if (only.empty() || only == "quantised") good = quantised_benches() && good;
+  if (only.empty() || only == "ranks") good = ranks_benches() && good;
   return good;
 }
 

@@ -8,7 +8,7 @@
 namespace ltxv::gpu_check {
 
 /// Times by CUDA events, median of 10 after 3 to warm up, smallest and largest beside it; a line of JSON each. What is compared runs in
-/// turn. `only`: attention, rows, forward, quantised, or empty for all. False when something could not be measured.
+/// turn. `only`: attention, rows, forward, quantised, ranks, or empty for all. False when something could not be measured.
 bool bench(const ops::gpu::CudaKernelTable& table, const std::string& only);
 
 using Work = std::function<void()>;
@@ -21,5 +21,7 @@ bool compare(const std::string& bench, const std::vector<Named>& all, double flo
 
 /// Products and predictions in eight bits beside those in bf16, and how far they are from them; benches_quant.cpp.
 bool quantised_benches();
+/// Predictions that several devices share; benches_ranks.cpp.
+bool ranks_benches();
 
 }  // namespace ltxv::gpu_check

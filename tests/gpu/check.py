@@ -223,7 +223,7 @@ class Check:
             self.record["benches"] += [line for line in found if line["event"] == "bench"]
             self.record["checks"] += [line for line in found if line["event"] == "check"]
             return "" if found else "nothing was measured"
-        for name in ("attention", "rows", "forward", "quantised"):
+        for name in ("attention", "rows", "forward", "quantised", "ranks"):
             if self.wants(name):
                 self.step(f"bench-{name}", [self.program("gpu_kernel_checks"), "bench", name], 120, self.pins(), read=read)
             else:
@@ -379,5 +379,5 @@ if __name__ == "__main__":
     parser.add_argument("--budget", type=float, default=520, help="seconds for everything")
     parser.add_argument("--jobs", type=int, default=8, help="checks at a time")
     parser.add_argument("--scratch", default="", help="folder for a 6.3 GB checkpoint (default: the output folder)")
-    parser.add_argument("--only", default="", help="comma list: correctness, sanitizer, engine, oracle; attention, rows, forward, quantised, models")
+    parser.add_argument("--only", default="", help="comma list: correctness, sanitizer, engine, oracle; attention, rows, forward, quantised, ranks, models")
     sys.exit(Check(parser.parse_args()).all())

@@ -2,6 +2,8 @@
 // operation are refused, and waits of the host are counted. What only a GPU can show is in tests/gpu.
 #include <nlohmann/json.hpp>
 
+#include <thread>
+
 #include "base/transfer.h"
 #include "pipeline/engine_fixture.h"
 #include "support/fake_device.h"
@@ -21,8 +23,8 @@ class EngineDevice : public ::testing::Test {
     if (options.model.empty()) options.model = test::golden_path("tiny_model");
     options.dtype = "fp32";
     options.thread_count = 2;
-    if (memory_bytes == 0) return Engine::open_on(options, {});
-    return Engine::open_on(options, {.device = test::fake_device(), .name = "stand-in", .memory_bytes = memory_bytes});
+    if (memory_bytes == 0) return Engine::open_on(options, {ComputeDevice{}});
+    return Engine::open_on(options, {ComputeDevice{.device = test::fake_device(), .name = "stand-in", .memory_bytes = memory_bytes}});
   }
   /// The same on both, with blocks resident and with blocks that take turns.
   void expect_equal(const Request& request, const EngineOptions& options = {}) {
@@ -37,6 +39,16 @@ class EngineDevice : public ::testing::Test {
       EXPECT_TRUE(at::equal(engine->generate(request).latents, result.latents)) << memory;
     }
   }
+  /// Several devices that compute each prediction together; memory 0: the CPU as often.
+  static std::shared_ptr<Engine> open_several(int count, int64_t memory_bytes, EngineOptions options = {}) {
+    options.model = test::golden_path("tiny_model");
+    options.dtype = "fp32";
+    options.thread_count = 2;
+    std::vector<ComputeDevice> devices(static_cast<size_t>(count));
+    for (int i = 0; i < count && memory_bytes > 0; ++i)
+      devices[static_cast<size_t>(i)] = {.device = test::fake_device(i), .name = "stand-in", .memory_bytes = memory_bytes};
+    return Engine::open_on(options, devices);
+  }
   std::string image(int64_t frames = 1) {
     const auto path = folder_ / ("image" + std::to_string(frames) + ".safetensors");
     save_tensors(path, {{"frames", at::rand({1, 3, frames, 64, 96}) * 2 - 1}});
@@ -50,6 +62,7 @@ class EngineDevice : public ::testing::Test {
 TEST_F(EngineDevice, TheStandInRefusesTwoDevicesAndCountsWaits) {
   const auto x = at::ones({3}).to(test::fake_device());
   EXPECT_THROW(x + at::ones({3}), c10::Error);
+  EXPECT_THROW(x + x.to(test::fake_device(1)), c10::Error);
   EXPECT_EQ((x + 1).to(at::kCPU).sum().item<float>(), 6);
   const auto before = test::fake_device_counts().waits;
   EXPECT_EQ(x.sum().item<float>(), 3);
@@ -141,6 +154,56 @@ TEST_F(EngineDevice, QuantisedBlocksAreNearThoseOfTheCpu) {
       EXPECT_TRUE(at::equal(engine->generate(request).latents, latents));
     }
   }
+}
+
+// The tiny model has two heads. With memory for all of it on each, with blocks that take turns on each, and on the CPU.
+TEST_F(EngineDevice, SeveralDevicesGiveTheVideoOfOne) {
+  auto request = test::small_request(17, 3);
+  request.guidance_scale = 3;
+  request.guidance_timesteps = {1.0, 0.9};  // two passes, then three
+  request.guidance_scales = {3, 3};
+  request.stg_scales = {0, 1};
+  request.skip_blocks = {{}, {1}};
+  request.conditions = {{image(), 0, 1.0}};
+  request.image_noise_scale = 0.15;
+  const auto expected = open(0)->generate(request);
+  for (const int64_t memory : {int64_t{0}, 80 * kGiB, kTiny}) {
+    const auto engine = open_several(2, memory);
+    const auto result = engine->generate(request);
+    EXPECT_MATCHES(result.latents, expected.latents, kTolerance) << memory;
+    EXPECT_MATCHES(result.frames, expected.frames, kTolerance) << memory;
+    EXPECT_TRUE(at::equal(engine->generate(request).latents, result.latents)) << memory;
+    // Runs beside each other take turns: neither waits for a rank that the other one holds.
+    at::Tensor beside;
+    std::thread other([&] { beside = engine->generate(request).latents; });
+    EXPECT_TRUE(at::equal(engine->generate(request).latents, result.latents)) << memory;
+    other.join();
+    EXPECT_TRUE(at::equal(beside, result.latents)) << memory;
+  }
+}
+
+TEST_F(EngineDevice, SeveralDevicesAndALora) {
+  auto request = test::small_request(9, 2);
+  const std::string module = "transformer.transformer_blocks.0.attn1.to_q";
+  save_tensors(folder_ / "lora.safetensors", {{module + ".lora_A.weight", at::randn({4, 20})}, {module + ".lora_B.weight", at::randn({20, 4})}});
+  const auto plain = open(0)->generate(request).latents;
+  request.loras = {{folder_ / "lora.safetensors", 0.5}};
+  const auto expected = open(0)->generate(request).latents;
+  const auto engine = open_several(2, 80 * kGiB);
+  EXPECT_MATCHES(engine->generate(request).latents, expected, kTolerance);
+  request.loras.clear();
+  EXPECT_MATCHES(engine->generate(request).latents, plain, kTolerance);
+}
+
+TEST_F(EngineDevice, SeveralDevicesAreDescribedAndChecked) {
+  const auto engine = open_several(2, 80 * kGiB);
+  const std::string names = test::fake_device(0).str() + "," + test::fake_device(1).str();
+  EXPECT_EQ(nlohmann::json::parse(engine->describe_json())["device"], names);
+  EXPECT_EQ(nlohmann::json::parse(engine->generate(test::small_request(9, 1)).metadata_json)["device"], names);
+  expect_error(ErrorCode::invalid_argument, "3 devices, which cannot share this model's 2 heads", [&] { open_several(3, 0); });
+  EngineOptions graphs;
+  graphs.cuda_graphs = true;
+  expect_error(ErrorCode::invalid_argument, "2 devices share cannot be recorded", [&] { open_several(2, 80 * kGiB, graphs); });
 }
 
 TEST_F(EngineDevice, EmbedEncodeAndDecodeGiveHostTensors) {

@@ -208,6 +208,34 @@ TEST(Placement, DeviceWords) {
     expect_error(ErrorCode::invalid_argument, "device \"" + wrong + "\" is not one of auto, cpu, cuda, cuda:<index>", [&] { parse_device(wrong); });
 }
 
+TEST(Placement, SeveralDevicesAreAListOfOneKind) {
+  EXPECT_EQ(parse_devices("auto"), std::vector<std::string>{"auto"});
+  EXPECT_EQ(parse_devices(""), std::vector<std::string>{""});
+  EXPECT_EQ(parse_devices("cuda:1,cuda:0"), (std::vector<std::string>{"cuda:1", "cuda:0"}));
+  EXPECT_EQ(parse_devices("cpu,cpu,cpu").size(), 3u);
+  std::string too_many = "cpu";
+  for (int i = 0; i < 64; ++i) too_many += ",cpu";
+  for (const auto& [words, problem] : std::map<std::string, std::string>{
+           {"cpu,cuda", "mixes the CPU with CUDA devices"},
+           {"cuda,cuda:0", "names cuda:0 twice"},
+           {"cuda:0,auto", "each is cpu, cuda or cuda:<index>, not \"auto\""},
+           {"cuda:0,", "not \"\""},
+           {",", "not \"\""},
+           {"cuda:0, cuda:1", "device \" cuda:1\" is not one of"},
+           {too_many, "names 65 devices, at most 64"}})
+    expect_error(ErrorCode::invalid_argument, problem, [&] { parse_devices(words); });
+}
+
+TEST(Placement, SeveralDevicesShareTheActivationsOfAPrediction) {
+  auto in = on_device(24 * kGiB);
+  const auto one = plan_placement(in);
+  in.rank_count = 4;
+  const auto four = plan_placement(in);
+  const auto tokens = static_cast<double>(in.latent.token_count());
+  EXPECT_NEAR(static_cast<double>(one.denoise_activation_bytes) / static_cast<double>(four.denoise_activation_bytes), 4, 4 * 4 / tokens);
+  EXPECT_EQ(one.weight_bytes, four.weight_bytes);
+}
+
 TEST(Placement, DevicesAndDtypesAreCheckedByName) {
   auto in = real_model(64 * kGiB);
   in.dtype = "int8";

@@ -6,15 +6,21 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
+#include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <set>
+#include <utility>
 
 namespace ltxv::test {
 namespace {
 
-FakeDeviceCounts counts;
+constexpr c10::DeviceType kType = c10::DeviceType::PrivateUse1;
+std::atomic<int64_t> waits, operations;
 thread_local int inside = 0;  // of an operation that computes on the CPU in the device's place
-thread_local c10::StreamId current_stream = 0;
+thread_local c10::DeviceIndex current_device = 0;
+thread_local std::array<c10::StreamId, kFakeDeviceCount> current_stream{};
 
 struct Inside {
   Inside() { ++inside; }
@@ -22,40 +28,44 @@ struct Inside {
 };
 
 void count_wait() {
-  if (inside == 0) ++counts.waits;
+  if (inside == 0) ++waits;
 }
 
 struct FakeAllocator final : c10::Allocator {
+  explicit FakeAllocator(c10::DeviceIndex index) : device(kType, index) {}
+  const c10::Device device;
   c10::DataPtr allocate(size_t bytes) override {
     void* const data = std::malloc(bytes == 0 ? 1 : bytes);
     // Not zeros: what is read before it is written shows.
     if (bytes > 0) std::memset(data, 0xff, bytes);
-    return {data, data, &std::free, c10::Device(c10::DeviceType::PrivateUse1, 0)};
+    return {data, data, &std::free, device};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &std::free; }
   void copy_data(void* to, const void* from, size_t bytes) const override { std::memcpy(to, from, bytes); }
 };
 
+FakeAllocator* allocator_of(std::optional<at::Device> device) {
+  static FakeAllocator allocators[kFakeDeviceCount] = {FakeAllocator(0), FakeAllocator(1), FakeAllocator(2)};
+  return &allocators[device && device->has_index() ? device->index() : current_device];
+}
+
 struct FakeGuard final : c10::impl::DeviceGuardImplInterface {
-  static constexpr c10::DeviceType static_type = c10::DeviceType::PrivateUse1;
-  c10::Device here() const { return {static_type, 0}; }
-  c10::DeviceType type() const override { return static_type; }
-  c10::Device exchangeDevice(c10::Device) const override { return here(); }
-  c10::Device getDevice() const override { return here(); }
-  void setDevice(c10::Device) const override {}
-  void uncheckedSetDevice(c10::Device) const noexcept override {}
-  c10::Stream getStream(c10::Device) const override { return c10::Stream(c10::Stream::UNSAFE, here(), current_stream); }
-  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override {
-    static c10::StreamId next = 0;
-    return c10::Stream(c10::Stream::UNSAFE, here(), ++next);
+  static constexpr c10::DeviceType static_type = kType;
+  c10::DeviceType type() const override { return kType; }
+  c10::Device exchangeDevice(c10::Device device) const override { return {kType, std::exchange(current_device, device.index())}; }
+  c10::Device getDevice() const override { return {kType, current_device}; }
+  void setDevice(c10::Device device) const override { current_device = device.index(); }
+  void uncheckedSetDevice(c10::Device device) const noexcept override { current_device = device.index(); }
+  c10::Stream getStream(c10::Device device) const override { return c10::Stream(c10::Stream::UNSAFE, device, current_stream[device.index()]); }
+  c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override {
+    static std::atomic<c10::StreamId> next = 0;
+    return c10::Stream(c10::Stream::UNSAFE, device, ++next);
   }
   c10::Stream exchangeStream(c10::Stream s) const override {
-    const auto before = getStream(here());
-    current_stream = s.id();
-    return before;
+    return c10::Stream(c10::Stream::UNSAFE, s.device(), std::exchange(current_stream[s.device_index()], s.id()));
   }
-  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
-  void record(void** event, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override { *event = &counts; }
+  c10::DeviceIndex deviceCount() const noexcept override { return kFakeDeviceCount; }
+  void record(void** event, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override { *event = &waits; }
   void block(void*, const c10::Stream&) const override {}
   bool queryEvent(void*) const override { return true; }
   void synchronizeEvent(void*) const override { count_wait(); }
@@ -64,17 +74,15 @@ struct FakeGuard final : c10::impl::DeviceGuardImplInterface {
 };
 
 at::Tensor empty_strided(at::IntArrayRef sizes, at::IntArrayRef strides, std::optional<at::ScalarType> dtype,
-                         std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
-  static FakeAllocator allocator;
-  return at::Tensor(at::detail::empty_strided_generic(sizes, strides, &allocator, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+                         std::optional<at::Layout>, std::optional<at::Device> device, std::optional<bool>) {
+  return at::Tensor(at::detail::empty_strided_generic(sizes, strides, allocator_of(device), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
                                                       dtype.value_or(at::kFloat)));
 }
 
-at::Tensor empty(at::IntArrayRef sizes, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
+at::Tensor empty(at::IntArrayRef sizes, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device> device,
                  std::optional<bool>, std::optional<at::MemoryFormat> format) {
-  static FakeAllocator allocator;
-  return at::Tensor(
-      at::detail::empty_generic(sizes, &allocator, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), dtype.value_or(at::kFloat), format));
+  return at::Tensor(at::detail::empty_generic(sizes, allocator_of(device), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+                                              dtype.value_or(at::kFloat), format));
 }
 
 // The same memory as a CPU tensor.
@@ -110,33 +118,31 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& w, const std::opti
 }
 
 void check_devices(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
-  bool host = false, device = false;
+  std::set<std::string> devices;
   const auto look = [&](const at::Tensor& t) {
-    if (!t.defined() || t.dim() == 0) return;  // a number from the host is fine everywhere
-    (t.is_cpu() ? host : device) = true;
+    if (t.defined() && t.dim() > 0) devices.insert(t.device().str());  // a number from the host is fine everywhere
   };
   for (const auto& argument : torch::jit::last(stack, op.schema().arguments().size())) {
     if (argument.isTensor()) look(argument.toTensor());
     if (argument.isTensorList())
       for (const at::Tensor& t : argument.toTensorVector()) look(t);
   }
-  TORCH_CHECK(!(host && device), "fake device: ", op.operator_name(), " got tensors of the host and of the device");
+  TORCH_CHECK(devices.size() < 2, "fake device: ", op.operator_name(), " got tensors of ", *devices.begin(), " and ", *devices.rbegin());
 }
 
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   check_devices(op, *stack);
-  ++counts.operations;
+  ++operations;
   const Inside within;
   at::native::cpu_fallback(op, stack);
 }
 
 }  // namespace
 
-at::Device fake_device() {
+at::Device fake_device(int index) {
   static const bool registered = [] {
-    static FakeAllocator allocator;
     static const FakeGuard guard;
-    c10::SetAllocator(c10::DeviceType::PrivateUse1, &allocator);
+    c10::SetAllocator(c10::DeviceType::PrivateUse1, allocator_of(at::Device(kType, 0)));
     c10::impl::device_guard_impl_registry[static_cast<size_t>(c10::DeviceType::PrivateUse1)].store(&guard);
     static torch::Library ops(torch::Library::IMPL, "aten", c10::DispatchKey::PrivateUse1, __FILE__, __LINE__);
     ops.impl("empty.memory_format", TORCH_FN(empty));
@@ -155,9 +161,9 @@ at::Device fake_device() {
     return true;
   }();
   (void)registered;
-  return {c10::DeviceType::PrivateUse1, 0};
+  return {kType, static_cast<c10::DeviceIndex>(index)};
 }
 
-FakeDeviceCounts fake_device_counts() { return counts; }
+FakeDeviceCounts fake_device_counts() { return {waits, operations}; }
 
 }  // namespace ltxv::test

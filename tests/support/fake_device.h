@@ -7,14 +7,15 @@
 
 namespace ltxv::test {
 
-/// LibTorch's slot for a backend from outside, device 0. The first call registers it.
-at::Device fake_device();
+inline constexpr int kFakeDeviceCount = 3;
+/// LibTorch's slot for a backend from outside, devices 0 to 2. The first call registers it.
+at::Device fake_device(int index = 0);
 
 struct FakeDeviceCounts {
   int64_t waits = 0;       ///< values read by the host: item(), copies that block, waits for a stream
   int64_t operations = 0;
 };
-/// Since the process began. Not for several threads at once.
+/// Since the process began.
 FakeDeviceCounts fake_device_counts();
 
 }  // namespace ltxv::test
