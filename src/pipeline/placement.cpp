@@ -15,14 +15,18 @@ constexpr int64_t kBlockTensors = 14;
 constexpr int64_t kDecodeBytesPerPixel = 160;
 // A decoder's volumes are cut into pieces of time above this: a gigabyte in f32 with all that lives beside one volume.
 constexpr int64_t kDecodeVolumeElements = 32 << 20;
-// Of those, at once: a piece in front of a block and behind it, the first piece being up to twice as long as the others.
+// Of those, at once: a piece in front of a convolution and behind it, with the frames around it, and pieces of the stages before.
 constexpr int64_t kDecodeVolumes = 10;
+// The widest stage of the released decoders has so many elements for each pixel of a frame; pieces have at least two frames, and two in front.
+constexpr int64_t kElementsPerPixel = 8, kFewestPieceFrames = 4;
+// What all layers keep between pieces: two frames for each of 10 convolutions and of 5 sums in the widest stage, half as much in the one before, ...
+constexpr int64_t kKeptPerPixel = 2 * 2 * 15 * kElementsPerPixel;
 
 // What a CUDA context, cuBLAS and cuDNN take for themselves.
 constexpr int64_t kDeviceReserve = 900ll << 20;
 // The same as kDecodeVolumes where norms are made of ATen's operations, with f32 volumes in between.
 constexpr int64_t kDeviceDecodeVolumes = 14;
-constexpr int64_t kFewestDecodeElements = 8 << 20, kMostDecodeElements = 1 << 30;
+constexpr int64_t kFewestDecodeElements = 8 << 20, kMostDecodeElements = 1 << 29;
 // Activations of a text encoder at its longest prompt, and of an encoder that sees one picture.
 constexpr int64_t kTextActivations = 256ll << 20, kEncodeBytesPerPixel = 96;
 
@@ -31,6 +35,12 @@ ComputeType choose_type(const PlacementInput& in, int64_t parameters) {
   if (in.dtype == "bf16") return ComputeType::bf16;
   const bool fast = in.fast_bf16 || in.device_memory_bytes > 0;
   return parameters >= kSmallModel && fast ? ComputeType::bf16 : ComputeType::f32;
+}
+
+// Elements of a decode at once, in one go where that needs less than pieces of at most `volume` elements.
+int64_t decode_elements(int64_t pixel_count, int64_t picture, int64_t volume_count, int64_t volume) {
+  const int64_t pieces = volume_count * std::max(volume, kFewestPieceFrames * kElementsPerPixel * picture) + kKeptPerPixel * picture;
+  return std::min(pixel_count * kDecodeBytesPerPixel / 4, pieces);
 }
 
 int64_t element_of(ComputeType type) { return type == ComputeType::f32 ? 4 : 2; }
@@ -59,11 +69,12 @@ void place_on_device(const PlacementInput& in, PlacementPlan& plan) {
   plan.denoise_activation_bytes += own_tokens(in) * in.transformer_width * 4;
   const auto sum = [&] { return std::accumulate(plan.weight_bytes.begin(), plan.weight_bytes.end(), int64_t{0}); };
   const auto decode_with = [&](int64_t free_bytes) {
-    plan.decode_volume_elements = std::clamp(free_bytes / (kDeviceDecodeVolumes * element), kFewestDecodeElements, kMostDecodeElements);
-    const int64_t pieces = kDeviceDecodeVolumes * plan.decode_volume_elements;
-    const bool in_one_go = pixel_count * kDecodeBytesPerPixel / 4 <= pieces;
+    const int64_t free_elements = free_bytes / element - kKeptPerPixel * picture;
+    plan.decode_volume_elements = std::clamp(free_elements / kDeviceDecodeVolumes, kFewestDecodeElements, kMostDecodeElements);
+    const int64_t elements = decode_elements(pixel_count, picture, kDeviceDecodeVolumes, plan.decode_volume_elements);
+    const bool in_one_go = pixel_count * kDecodeBytesPerPixel / 4 == elements;
     // Frames of a clip decoded in one go are f32 on the device before they go to the host.
-    plan.decode_activation_bytes = std::min(pixel_count * kDecodeBytesPerPixel / 4, pieces) * element + (in_one_go ? pixel_count * 12 : 0);
+    plan.decode_activation_bytes = elements * element + (in_one_go ? pixel_count * 12 : 0);
   };
   const auto turns = [&](Component c) {
     plan.residency[id(c)] = Residency::per_block;
@@ -78,7 +89,8 @@ void place_on_device(const PlacementInput& in, PlacementPlan& plan) {
     }
   };
   const auto largest_activation = [&] {
-    return std::max({kTextActivations, plan.denoise_activation_bytes, kDeviceDecodeVolumes * kFewestDecodeElements * element});
+    return std::max({kTextActivations, plan.denoise_activation_bytes,
+                     decode_elements(pixel_count, picture, kDeviceDecodeVolumes, kFewestDecodeElements) * element});
   };
 
   plan.residency.fill(Residency::resident);
@@ -169,7 +181,7 @@ PlacementPlan plan_placement(const PlacementInput& in) {
   plan.decode_volume_elements = kDecodeVolumeElements;
   // The frames themselves are f32 RGB.
   plan.decode_activation_bytes =
-      std::min(pixel_count * kDecodeBytesPerPixel / 4, kDecodeVolumes * kDecodeVolumeElements) * element + pixel_count * 12;
+      decode_elements(pixel_count, pixels.height * pixels.width, kDecodeVolumes, kDecodeVolumeElements) * element + pixel_count * 12;
 
   const auto weights = [&](Component c) { return plan.weight_bytes[static_cast<int>(c)]; };
   // Mapped weights can leave memory without loss, packed ones cannot.

@@ -1,6 +1,7 @@
 #include "vae/blocks.h"
 
 #include <optional>
+#include <utility>
 
 #include "base/transfer.h"
 #include "nn/timestep.h"
@@ -38,12 +39,16 @@ class ResidualBlock {
 
   at::Tensor operator()(at::Tensor x, const at::Tensor& embedding, const Pass& pass) const {
     const auto m = modulation(table_, embedding);  // shift1, scale1, shift2, scale2
+    TimeCarry::Place* const place = pass.place();
     at::Tensor h = conv1_.normed(x, m[0], m[1], {}, pass);
-    add_noise_(h, noise_scale1_, pass);
     if (shortcut_weight_.defined()) x = shortcut(x);
-    if (pass.carry) x = pass.carry->delayed(x, conv2_.frames_of(h, pass), *pass.scratch);
-    h = conv2_.normed(h, m[2], m[3], x, pass);
-    add_noise_(h, noise_scale2_, pass);
+    if (h.defined()) {
+      add_noise_(h, noise_scale1_, pass);
+      h = conv2_.normed(h, m[2], m[3], {x, place}, pass);
+    } else {
+      TimeCarry::delayed(*place, x, 0, *pass.scratch);
+    }
+    if (h.defined()) add_noise_(h, noise_scale2_, pass);
     return h;
   }
 
@@ -56,8 +61,10 @@ class ResidualBlock {
 
   static void add_noise_(at::Tensor& h, const at::Tensor& scale, const Pass& pass) {
     if (!scale.defined() || !pass.injected_noise || !*pass.injected_noise) return;
-    const auto draw = [&] { return (*pass.injected_noise)(h.size(3), h.size(4)); };
-    const at::Tensor map = pass.carry ? pass.carry->once(draw) : draw();
+    TimeCarry::Place* const place = pass.place();
+    at::Tensor map = place ? place->kept : at::Tensor();
+    if (!map.defined()) map = (*pass.injected_noise)(h.size(3), h.size(4));
+    if (place) place->kept = map;
     LTXV_CHECK(map.dim() == 2 && map.size(0) == h.size(3) && map.size(1) == h.size(4), "injected decoder noise has the shape ",
                map.sizes(), ", [", h.size(3), ", ", h.size(4), "] is needed");
     h.add_((to_device(map, h.device()).to(h.scalar_type()) * scale).unsqueeze(1));  // [C,H,W] -> [C,1,H,W]: one map for all frames
@@ -77,12 +84,15 @@ class ResidualBlocks : public Block {
     }
   }
   at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
-    const at::Tensor embedding = embedder_ ? (*embedder_)(pass.timestep) : at::Tensor();
-    for (const ResidualBlock& block : blocks_) {
+    for (size_t i = 0; i < blocks_.size(); ++i) {
       pass.run->check_cancelled();
-      x = block(std::move(x), embedding, pass);
+      x = step(i, std::move(x), pass);
     }
     return x;
+  }
+  size_t step_count() const override { return blocks_.size(); }
+  at::Tensor step(size_t index, at::Tensor x, const Pass& pass) const override {
+    return blocks_[index](std::move(x), embedder_ ? (*embedder_)(pass.timestep) : at::Tensor(), pass);
   }
 
  private:
@@ -117,7 +127,8 @@ class SpaceToDepth : public Block {
         conv_(at / "conv", b.in_channels, b.out_channels / (stride_[0] * stride_[1] * stride_[2]), conv) {}
   at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
     // A second first frame makes 8k+1 frames divisible by two.
-    if (stride_[0] == 2 && !(pass.carry && !pass.carry->is_first())) x = ops::pad_frames(x, {.front = 1});
+    TimeCarry::Place* const place = pass.place();
+    if (stride_[0] == 2 && !(place && std::exchange(place->started, true))) x = ops::pad_frames(x, {.front = 1});
     at::Tensor y = space_to_depth(conv_(x, pass), stride_);
     y.add_(space_to_depth(x, stride_).unflatten(1, {y.size(1), -1}).mean(2));
     return pass.path == VaePath::fast ? pass.scratch->as_volume(y) : y;
@@ -135,10 +146,12 @@ class DepthToSpace : public Block {
         residual_(b.residual),
         conv_(at / "conv", b.in_channels, b.out_channels * stride_[0] * stride_[1] * stride_[2], conv) {}
   at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
+    TimeCarry::Place* const place = pass.place();
     const at::Tensor y = conv_(x, pass);
     if (!residual_) x.reset();
-    if (pass.carry && residual_) x = pass.carry->delayed(x, y.size(2), *pass.scratch);
-    const auto start = pass.carry && !pass.carry->is_first() ? ops::FirstFrame::keep : ops::FirstFrame::drop;
+    if (place && residual_) x = TimeCarry::delayed(*place, x, y.defined() ? y.size(2) : 0, *pass.scratch);
+    if (!y.defined()) return y;
+    const auto start = place && std::exchange(place->started, true) ? ops::FirstFrame::keep : ops::FirstFrame::drop;
     return pass.path == VaePath::fast ? ops::depth_to_space(y, x, stride_, *pass.scratch, start)
                                       : ops::depth_to_space_reference(y, x, stride_, start);
   }
@@ -157,27 +170,30 @@ Conv3d::Conv3d(const Scope& at, int64_t in, int64_t out, const ConvOptions& opti
   if (at.parameters().place()) weight_.values = weight_.values.to(bias_.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast3d);
 }
 
-ops::FramePadding Conv3d::padding(const Pass& pass) const {
+ops::FramePadding Conv3d::padding(const TimeCarry::Place* place, const Pass& pass) const {
   const ops::FramePadding of_clip = options_.time == TimePadding::causal ? ops::FramePadding{2, 0} : ops::FramePadding{1, 1};
-  return pass.carry ? pass.carry->padding(of_clip) : of_clip;
+  return place ? pass.carry->padding(*place, of_clip) : of_clip;
 }
 
 at::Tensor Conv3d::operator()(const at::Tensor& x, const Pass& pass) const {
-  at::Tensor frames = ops::pad_frames(x, padding(pass));
+  TimeCarry::Place* const place = pass.place();
+  const bool later = place && place->started;
+  at::Tensor frames = ops::pad_frames(x, padding(place, pass));
   // Joining frames of which one side has a single one may change the storage, and a device's convolutions would follow.
   if (pass.path == VaePath::fast && !frames.is_cpu()) frames = pass.scratch->as_volume(frames);
-  if (pass.carry) pass.carry->join_(frames);
+  if (place && !pass.carry->join_(*place, frames)) return {};
   // A strided convolution stops at every second frame: the one behind the piece before is not the next but the one after it.
-  if (pass.carry && !pass.carry->is_first() && options_.stride[0] == 2) frames = frames.narrow(2, 1, frames.size(2) - 1).contiguous();
+  if (later && options_.stride[0] == 2) frames = frames.narrow(2, 1, frames.size(2) - 1).contiguous();
   return padded(std::move(frames), {}, pass);
 }
 
-at::Tensor Conv3d::normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, const at::Tensor& residual,
-                          const Pass& pass) const {
-  at::Tensor frames = pass.path == VaePath::fast ? ops::vae_norm(x, shift, scale, padding(pass), *pass.scratch)
-                                                 : ops::vae_norm_reference(x, shift, scale, padding(pass));
-  if (pass.carry) pass.carry->join_(frames);
-  return padded(std::move(frames), residual, pass);
+at::Tensor Conv3d::normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, Residual residual, const Pass& pass) const {
+  TimeCarry::Place* const place = pass.place();
+  at::Tensor frames = pass.path == VaePath::fast ? ops::vae_norm(x, shift, scale, padding(place, pass), *pass.scratch)
+                                                 : ops::vae_norm_reference(x, shift, scale, padding(place, pass));
+  const bool gives = !place || pass.carry->join_(*place, frames);
+  if (residual.place) residual.x = TimeCarry::delayed(*residual.place, residual.x, gives ? frames.size(2) - 2 : 0, *pass.scratch);
+  return gives ? padded(std::move(frames), residual.x, pass) : at::Tensor();
 }
 
 at::Tensor Conv3d::padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const {

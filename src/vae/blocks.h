@@ -21,6 +21,7 @@ struct Pass {
   ops::Scratch* scratch = nullptr;
   VaePath path = VaePath::fast;
   TimeCarry* carry = nullptr;  ///< the volume is a piece of the clip; decoders and causal encoders
+  TimeCarry::Place* place() const { return carry ? &carry->next() : nullptr; }
   at::Tensor timestep;  ///< [B] f32, already scaled; undefined without timestep conditioning
   const std::function<at::Tensor(int64_t height, int64_t width)>* injected_noise = nullptr;
 };
@@ -34,7 +35,13 @@ struct ConvOptions {
   std::array<int64_t, 3> stride = {1, 1, 1};
 };
 
-/// A 3x3x3 convolution that keeps the clip's length.
+/// What is added to a convolution's result. With a place in the carry the sum waits for the frames it belongs to.
+struct Residual {
+  at::Tensor x = {};  ///< undefined: nothing
+  TimeCarry::Place* place = nullptr;
+};
+
+/// A 3x3x3 convolution that keeps the clip's length. With a carry the result is undefined where a piece gives no frame yet.
 /// Shapes: x [B,in,T,H,W] -> [B,out,T',H/sh,W/sw], T' = (T-1)/st + 1.
 /// Source: autoencoder_kl_ltx.py, LTXVideoCausalConv3d.
 class Conv3d {
@@ -44,17 +51,11 @@ class Conv3d {
   at::Tensor operator()(const at::Tensor& x, const Pass& pass) const;
   /// SiLU(pixel norm(x) * (1 + scale) + shift), the convolution, and the sum with `residual` if there is one; the fast path may
   /// overwrite the residual. Shapes: shift, scale [B,in] f32 or undefined.
-  at::Tensor normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, const at::Tensor& residual,
-                    const Pass& pass) const;
-  /// Frames of the result for x, without computing it.
-  int64_t frames_of(const at::Tensor& x, const Pass& pass) const {
-    const ops::FramePadding p = padding(pass);
-    return x.size(2) + p.front + p.back - 2;
-  }
+  at::Tensor normed(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, Residual residual, const Pass& pass) const;
   at::ScalarType dtype() const { return bias_.scalar_type(); }
 
  private:
-  ops::FramePadding padding(const Pass& pass) const;
+  ops::FramePadding padding(const TimeCarry::Place* place, const Pass& pass) const;
   at::Tensor padded(at::Tensor x, const at::Tensor& residual, const Pass& pass) const;
 
   StoredWeight weight_;
@@ -66,8 +67,11 @@ class Conv3d {
 class Block {
  public:
   virtual ~Block() = default;
-  /// Consumes the volume: its memory may be overwritten.
+  /// Consumes the volume: its memory may be overwritten. Undefined where a piece gives no frame yet.
   virtual at::Tensor operator()(at::Tensor x, const Pass& pass) const = 0;
+  /// The same in steps that can be taken apart from each other: pieces of a clip grow by a few frames in each where it ends.
+  virtual size_t step_count() const { return 1; }
+  virtual at::Tensor step(size_t /*index*/, at::Tensor x, const Pass& pass) const { return (*this)(std::move(x), pass); }
 };
 
 /// Builds an encoder block. Errors: BadWeights as Parameters; InternalError for a kind finish_vae_config lets through by mistake.

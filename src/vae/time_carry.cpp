@@ -5,52 +5,27 @@
 #include "base/error.h"
 
 namespace ltxv::vae {
-namespace {
 
-/// Frames in front of block `from` that the first `result` frames behind the decoder's last convolution depend on.
-int64_t frames_needed(const VaeConfig& config, size_t from, int64_t result) {
-  const int64_t ahead = config.decoder_causal ? 0 : 1;  // a centred convolution looks one frame ahead
-  int64_t need = result + ahead;
-  for (size_t i = config.decoder_blocks.size(); i-- > from;) {
-    const VaeBlock& block = config.decoder_blocks[i];
-    if (block.kind == "res_x") {
-      need += 2 * block.layer_count * ahead;
-    } else if (block.kind == "res_x_y") {
-      need += 2 * ahead;
-    } else {
-      const int64_t stride = vae_block_stride(block)[0];
-      need = (need + stride - 1 + stride - 1) / stride + ahead;  // n frames become stride * n - (stride - 1), rounded up
-    }
-  }
-  return need;
+TimeCarry::Place& TimeCarry::next() {
+  if (next_ == places_.size()) places_.emplace_back();
+  return places_[next_++];
 }
 
-}  // namespace
-
-void TimeCarry::start_piece(bool is_first, bool is_last) {
-  is_first_ = is_first;
-  is_last_ = is_last;
-  next_ = 0;
+ops::FramePadding TimeCarry::padding(const Place& convolution, const ops::FramePadding& of_clip) const {
+  return {.front = convolution.started ? 2 : of_clip.front, .back = is_last_ ? of_clip.back : 0};
 }
 
-at::Tensor& TimeCarry::next() {
-  if (next_ == kept_.size()) kept_.emplace_back();
-  return kept_[next_++];
+bool TimeCarry::join_(Place& convolution, at::Tensor& x) const {
+  const int64_t count = x.size(2);
+  LTXV_ASSERT(count >= 2, "a piece of ", count, " frames in front of a convolution");
+  if (convolution.started) x.narrow(2, 0, 2).copy_(convolution.kept);
+  convolution.started = true;
+  convolution.kept = is_last_ ? at::Tensor() : x.narrow(2, count - 2, 2).clone();
+  return count >= 3;
 }
 
-ops::FramePadding TimeCarry::padding(const ops::FramePadding& of_clip) const {
-  return {.front = is_first_ ? of_clip.front : 2, .back = is_last_ ? of_clip.back : 0};
-}
-
-void TimeCarry::join_(at::Tensor& x) {
-  LTXV_ASSERT(x.size(2) >= 3, "a piece of ", x.size(2), " frames in front of a convolution");
-  at::Tensor& before = next();
-  if (!is_first_) x.narrow(2, 0, 2).copy_(before);
-  before = is_last_ ? at::Tensor() : x.narrow(2, x.size(2) - 2, 2).clone();
-}
-
-at::Tensor TimeCarry::delayed(const at::Tensor& x, int64_t count, ops::Scratch& scratch) {
-  at::Tensor& waiting = next();
+at::Tensor TimeCarry::delayed(Place& signal, const at::Tensor& x, int64_t count, ops::Scratch& scratch) {
+  at::Tensor& waiting = signal.kept;
   const int64_t early = waiting.defined() ? waiting.size(2) : 0, total = early + x.size(2);
   LTXV_ASSERT(count <= total, "a delay of ", count - total, " frames too many");
   at::Tensor all = x;
@@ -64,32 +39,24 @@ at::Tensor TimeCarry::delayed(const at::Tensor& x, int64_t count, ops::Scratch& 
 }
 
 PiecePlan plan_pieces(const VaeConfig& config, const std::array<int64_t, 3>& latent, int64_t largest_volume) {
-  const std::vector<VaeBlock>& blocks = config.decoder_blocks;
-  // Elements behind each block for one frame in front of it, and the frames there.
+  constexpr int64_t kFewestFrames = 2;
   int64_t frames = latent[0], positions = latent[1] * latent[2];
-  PiecePlan plan{.from = blocks.size()};
-  int64_t frames_at_start = 0, elements_of_a_frame = 0, growth = 1;
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    const auto s = vae_block_stride(blocks[i]);
-    const int64_t frames_before = frames;
-    frames = frames * s[0] - (s[0] - 1);
-    positions *= s[1] * s[2];
-    const int64_t elements = positions * blocks[i].out_channels;
-    if (plan.from == blocks.size() && elements * frames > largest_volume) {
-      plan.from = i;
-      frames_at_start = frames_before;
-    }
-    if (plan.from == blocks.size()) continue;
-    growth *= s[0];
-    elements_of_a_frame = std::max(elements_of_a_frame, elements * growth);
-  }
-  if (plan.from == blocks.size()) return plan;
-  const int64_t piece = std::max<int64_t>(1, largest_volume / elements_of_a_frame);
-  const int64_t first = std::max(piece, frames_needed(config, plan.from, 1));
-  for (int64_t done = 0, next = first; done < frames_at_start; done += plan.frame_counts.back(), next = piece) {
-    plan.frame_counts.push_back(std::min(next, frames_at_start - done));
-  }
-  if (plan.frame_counts.size() == 1) return {.from = blocks.size()};
+  size_t stage = 0;
+  bool in_pieces = false;
+  PiecePlan plan;
+  const auto add = [&](const std::array<int64_t, 3>& stride, int64_t channels) {
+    frames = frames * stride[0] - (stride[0] - 1);
+    positions *= stride[1] * stride[2];
+    if (!in_pieces && positions * channels * frames > largest_volume) in_pieces = true, plan.from = stage;
+    // One frame in front of the stage becomes stride[0] behind it.
+    if (in_pieces) plan.frame_counts.push_back(std::max(kFewestFrames, largest_volume / (positions * channels * stride[0])));
+    ++stage;
+  };
+  add({1, 1, 1}, config.decoder_width);
+  for (const VaeBlock& block : config.decoder_blocks)
+    for (int64_t step = 0; step < (block.kind == "res_x" ? block.layer_count : 1); ++step) add(vae_block_stride(block), block.out_channels);
+  add({1, 1, 1}, config.out_channels * config.patch_size * config.patch_size);
+  if (!in_pieces) plan.from = stage;
   return plan;
 }
 

@@ -13,47 +13,46 @@
 
 namespace ltxv::vae {
 
-/// What one pass carries from piece to piece. The layers ask in their order of execution, the same one in every piece.
+/// What one stage of a network, its layers one after the other, carries from piece to piece.
 class TimeCarry {
  public:
+  /// What one layer keeps.
+  struct Place {
+    at::Tensor kept;
+    bool started = false;
+  };
+
   /// Call before each piece.
-  void start_piece(bool is_first, bool is_last);
-  bool is_first() const { return is_first_; }
+  void start_piece(bool is_last) { is_last_ = is_last, next_ = 0; }
+  /// The place of the next layer. Layers ask in the same order in every piece; where one has no frame to give yet, the stage ends there, and
+  /// those behind it have not started.
+  Place& next();
 
   /// Frames to repeat around a piece before a 3-frame convolution: what `of_clip` asks at the ends of the clip, and room for the two
   /// frames before the piece elsewhere.
-  ops::FramePadding padding(const ops::FramePadding& of_clip) const;
-  /// Puts the two frames before the piece into the room padding() made and keeps the last two. Shapes: x [B,C,n,H,W], n >= 3.
-  void join_(at::Tensor& x);
+  ops::FramePadding padding(const Place& convolution, const ops::FramePadding& of_clip) const;
+  /// Puts the two frames before the piece into the room padding() made and keeps the last two. False: with them there are fewer than three,
+  /// so no frame comes out yet. Shapes: x [B,C,n,H,W], n >= 2.
+  bool join_(Place& convolution, at::Tensor& x) const;
 
-  /// The next `count` frames of a signal that runs beside convolutions, which in the first piece give fewer frames than they get.
+  /// The next `count` frames of a signal that runs beside convolutions, which in the first pieces give fewer frames than they get.
   /// Shapes: x [B,C,T,H,W] -> [B,C,count,H,W]; the rest waits for the next piece.
-  at::Tensor delayed(const at::Tensor& x, int64_t count, ops::Scratch& scratch);
-
-  /// A value of the first piece that stays: `make` is called once.
-  template <class Make>
-  const at::Tensor& once(const Make& make) {
-    at::Tensor& value = next();
-    if (is_first_) value = make();
-    return value;
-  }
+  static at::Tensor delayed(Place& signal, const at::Tensor& x, int64_t count, ops::Scratch& scratch);
 
  private:
-  at::Tensor& next();
-
-  std::deque<at::Tensor> kept_;
+  std::deque<Place> places_;
   size_t next_ = 0;
-  bool is_first_ = true, is_last_ = true;
+  bool is_last_ = true;
 };
 
-/// How the decoder's blocks [from, end) and what follows them go through a clip.
+/// How a decoder goes through a clip. Its stages: the first convolution, each step of the blocks, the last convolution.
 struct PiecePlan {
-  size_t from = 0;                  ///< first block that runs in pieces; the list's length: none does
-  std::vector<int64_t> frame_counts;  ///< of each piece, counted in front of that block
+  size_t from = 0;                     ///< first stage that sees the clip in pieces; their number: none does
+  std::vector<int64_t> frame_counts;   ///< most frames of a piece in front of each stage, from that one on
 };
 
-/// Chooses the pieces so that no volume of them has many more than `largest_volume` elements; the first piece must at least hold the
-/// frames on which the first frame of the result depends. Shapes: latent = frames, height, width.
+/// Chooses the pieces so that no volume has more than `largest_volume` elements, or not many more where two frames do: the decoder's
+/// convolutions of the host make two frames at once. Shapes: latent = frames, height, width.
 PiecePlan plan_pieces(const VaeConfig& config, const std::array<int64_t, 3>& latent, int64_t largest_volume);
 
 }  // namespace ltxv::vae

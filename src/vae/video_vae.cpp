@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include "base/ranks.h"
 #include "base/transfer.h"
 #include "nn/timestep.h"
 #include "vae/blocks.h"
@@ -119,7 +120,7 @@ at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* car
   pass.scratch = &scratch;
   pass.path = path_;
   if (carry) {
-    carry->time.start_piece(/*is_first=*/!later, /*is_last=*/false);
+    carry->time.start_piece(/*is_last=*/false);
     pass.carry = &carry->time;
     carry->started = true;
   }
@@ -154,17 +155,6 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
   run.check_cancelled();
   at::Tensor x = to_device(raw_latents, device()).to(decoder_->dtype);
   if (path_ == VaePath::fast) x = scratch.as_volume(x);
-  const auto& blocks = decoder_->blocks;
-  const vae::PiecePlan plan = vae::plan_pieces(config_, {x.size(2), x.size(3), x.size(4)}, options.largest_volume);
-  x = decoder_->conv_in(x, pass);
-  const auto run_blocks = [&](at::Tensor y, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      run.check_cancelled();
-      y = (*blocks[i])(std::move(y), pass);
-    }
-    return y;
-  };
-  x = run_blocks(std::move(x), 0, plan.from);
   at::Tensor shift, scale;
   if (decoder_->last_embedder) {
     const at::Tensor embedding = (*decoder_->last_embedder)(pass.timestep).view({-1, 2, decoder_->last_table.size(1)});
@@ -172,10 +162,9 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
     shift = rows.select(1, 0).contiguous();
     scale = rows.select(1, 1).contiguous();
   }
-  run.check_cancelled();
   const PixelShape pixels = pixel_shape({raw_latents.size(2), raw_latents.size(3), raw_latents.size(4)}, config_.compression);
   const auto frames_of = [&](int64_t count) {
-    return at::empty({x.size(0), config_.out_channels, count, pixels.height, pixels.width}, at::kFloat);
+    return at::empty({raw_latents.size(0), config_.out_channels, count, pixels.height, pixels.width}, at::kFloat);
   };
   const at::Tensor frames = options.take ? at::Tensor() : frames_of(pixels.frames);
   int64_t finished = 0;
@@ -189,20 +178,42 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
     LTXV_REQUIRE(NumericError, std::isfinite(sum.item<float>()), "the decoded frames hold NaN or Inf");
     if (options.take) options.take(into);
   };
-  if (plan.frame_counts.empty()) finish(decoder_->conv_out.normed(x, shift, scale, {}, pass));
+  std::vector<std::pair<const Block*, size_t>> steps;
+  for (const auto& block : decoder_->blocks)
+    for (size_t i = 0; i < block->step_count(); ++i) steps.emplace_back(block.get(), i);
+  const size_t stage_count = steps.size() + 2;
+  const auto run_stage = [&](size_t i, at::Tensor y) {
+    run.check_cancelled();
+    if (i == 0) return decoder_->conv_in(y, pass);
+    if (i > steps.size()) return decoder_->conv_out.normed(y, shift, scale, {}, pass);
+    const auto& [block, step] = steps[i - 1];
+    return block->step(step, std::move(y), pass);
+  };
+  const vae::PiecePlan plan = vae::plan_pieces(config_, {x.size(2), x.size(3), x.size(4)}, options.largest_volume);
+  for (size_t i = 0; i < plan.from; ++i) x = run_stage(i, std::move(x));
 
-  vae::TimeCarry carry;
-  pass.carry = &carry;
-  int64_t taken = 0;
-  for (const int64_t count : plan.frame_counts) {
-    carry.start_piece(/*is_first=*/taken == 0, /*is_last=*/taken + count == x.size(2));
-    // A copy: blocks may overwrite what they are given, and x is needed dense.
-    at::Tensor piece = scratch.take_volume(x.size(0), x.size(1), count, x.size(3), x.size(4), x.scalar_type());
-    piece.copy_(x.narrow(2, taken, count));
-    taken += count;
-    piece = run_blocks(std::move(piece), plan.from, blocks.size());
-    finish(decoder_->conv_out.normed(piece, shift, scale, {}, pass));
-  }
+  // The rest goes depth first: what a piece becomes behind one stage goes through all later ones before the next piece.
+  std::vector<vae::TimeCarry> carries(stage_count);
+  const std::function<void(size_t, at::Tensor, bool)> run_pieces = [&](size_t i, at::Tensor all, bool is_last) {
+    if (i == stage_count) return finish(all);
+    const int64_t most = plan.frame_counts[i - plan.from];
+    const Split pieces{all.size(2), (all.size(2) + most - 1) / most};
+    for (int64_t p = 0; p < pieces.count; ++p) {
+      at::Tensor piece;
+      if (pieces.count == 1) {
+        piece = std::move(all);
+      } else {  // a copy: stages may overwrite what they are given, and it is needed dense
+        piece = scratch.take_volume(all.size(0), all.size(1), pieces.size(p), all.size(3), all.size(4), all.scalar_type());
+        piece.copy_(all.narrow(2, pieces.begin(p), pieces.size(p)));
+      }
+      const bool ends = is_last && p + 1 == pieces.count;
+      carries[i].start_piece(ends);
+      pass.carry = &carries[i];
+      at::Tensor y = run_stage(i, std::move(piece));
+      if (y.defined()) run_pieces(i + 1, std::move(y), ends);
+    }
+  };
+  run_pieces(plan.from, std::move(x), true);
   LTXV_ASSERT(finished == pixels.frames, finished, " of ", pixels.frames, " frames were decoded");
   return frames;
 }

@@ -155,24 +155,29 @@ INSTANTIATE_TEST_SUITE_P(Generations, OriginalLayout, ::testing::Values("strided
 INSTANTIATE_TEST_SUITE_P(Generations, VideoVaeCase, ::testing::Values("strided", "noisy", "folded", "uneven"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST(PiecePlan, HoldsTheFramesThatTheFirstFrameDependsOn) {
+TEST(PiecePlan, PiecesAreAsLongAsTheirVolumesAllow) {
   // The decoder of 0.9.5 and later: 5 blocks of two convolutions at each of four widths, 8 positions unfolded in between.
   VaeConfig config;
+  config.decoder_width = 1024;
   for (int64_t width : {1024, 512, 256, 128}) {
     if (width != 1024) config.decoder_blocks.push_back({.kind = "compress_all", .in_channels = 2 * width, .out_channels = width, .multiplier = 2});
     config.decoder_blocks.push_back({.kind = "res_x", .in_channels = width, .out_channels = width, .layer_count = 5});
   }
-  // 121x512x768 is 16x16x24 latents. Volumes: 6.3 million elements, 24.4, 95.9 behind the second unfolding (block 3), 380. In front of
-  // that block there are 31 frames; one of them becomes four of 128x192x128, so 33.5 / 12.6 = 2 a piece. The first result needs
-  // 1+1 frames, +10 for 10 convolutions, (12+1)/2 = 7 and 1, +10, (18+1)/2 = 10 and 1: 11.
+  // Stages: a convolution, 5, an unfolding, 5, an unfolding, 5, an unfolding, 5, a convolution.
+  // 121x512x768 is 16x16x24 latents. Volumes: 6.3 million elements, 24.4, 96.0 behind the second unfolding (stage 12), 380. In front of
+  // that stage one frame stands for two of 64x96x256, so 33.5 / 3.1 = 10 a piece; behind it a frame has 1.57, so 21; then 33.5 / 6.3 = 5,
+  // 33.5 / 3.1 = 10, and 33.5 / 1.2 = 28 in front of the last convolution, which has 48 channels.
   const auto plan = vae::plan_pieces(config, {16, 16, 24}, 32 << 20);
-  EXPECT_EQ(plan.from, 3u);
-  EXPECT_EQ(plan.frame_counts, (std::vector<int64_t>{11, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2}));
-  // Causal convolutions look back only: the first piece may be as short as the others.
-  config.decoder_causal = true;
-  EXPECT_EQ(vae::plan_pieces(config, {16, 16, 24}, 32 << 20).frame_counts.front(), 2);
+  EXPECT_EQ(plan.from, 12u);
+  EXPECT_EQ(plan.frame_counts, (std::vector<int64_t>{10, 21, 21, 21, 21, 21, 5, 10, 10, 10, 10, 10, 28}));
   // 25x256x256: everything is smaller, so nothing is cut.
+  EXPECT_EQ(vae::plan_pieces(config, {4, 8, 8}, 32 << 20).from, 25u);
   EXPECT_TRUE(vae::plan_pieces(config, {4, 8, 8}, 32 << 20).frame_counts.empty());
+  // Of long clips also the first convolution's volume is cut; where two frames are too large there are two all the same.
+  const auto long_plan = vae::plan_pieces(config, {121, 68, 120}, 32 << 20);
+  EXPECT_EQ(long_plan.from, 0u);
+  EXPECT_EQ(long_plan.frame_counts.front(), 4);
+  EXPECT_EQ(long_plan.frame_counts.back(), 2);
 }
 
 class VideoVaeTest : public ::testing::Test {
