@@ -174,7 +174,7 @@ at::Tensor Engine::encode(const at::Tensor& pixels, const RunHooks& hooks) {
   LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) == 1 && pixels.size(1) == 3, "frames [1,3,T,H,W] expected, got ", pixels.sizes());
   const auto plan = impl_->plan(latent_shape({pixels.size(2), pixels.size(3), pixels.size(4)}, impl_->spec.vae.compression), 1);
   run.report(Stage::encode, 0, 1);
-  const auto latents = to_host(impl_->weights.vae_encoder(plan)->encode(pixels, run));
+  const auto latents = to_host(impl_->weights.vae_encoder(plan)->encode(pixels, run, plan.decode_volume_elements));
   impl_->weights.stage_done(Component::vae_encoder, plan);
   run.report(Stage::encode, 1, 1);
   return latents;

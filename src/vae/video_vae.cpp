@@ -1,5 +1,6 @@
 #include "vae/video_vae.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -100,30 +101,53 @@ EncodeCarry::~EncodeCarry() = default;
 EncodeCarry::EncodeCarry(EncodeCarry&&) noexcept = default;
 EncodeCarry& EncodeCarry::operator=(EncodeCarry&&) noexcept = default;
 
-at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, RunContext& run) const { return encode_raw(pixels, nullptr, run); }
-
-at::Tensor VideoVae::encode_next(const at::Tensor& pixels, EncodeCarry& carry, RunContext& run) const {
+at::Tensor VideoVae::encode_next(const at::Tensor& pixels, EncodeCarry& carry, RunContext& run, int64_t largest_volume) const {
   LTXV_ASSERT(config_.encoder_causal, "an encoder that looks ahead cannot go through a clip in pieces");
-  return normalise(encode_raw(pixels, carry.impl.get(), run));
+  return normalise(encode_pieces(pixels, *carry.impl, /*is_last=*/false, run, largest_volume));
 }
 
-at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* carry, RunContext& run) const {
+at::Tensor VideoVae::encode_pieces(const at::Tensor& pixels, EncodeCarry::Impl& carry, bool is_last, RunContext& run,
+                                   int64_t largest_volume) const {
+  check_pixels(pixels, carry.started);
+  // The first volume is the widest; latents stand for so many frames each.
+  const int64_t temporal = config_.compression.temporal, patch = config_.patch_size * config_.patch_size;
+  const int64_t elements = temporal * config_.encoder_width * pixels.size(3) * pixels.size(4) / patch;
+  const int64_t most = std::max<int64_t>(1, largest_volume / elements), ahead = carry.started ? 0 : temporal - 1;
+  const Split latents{(pixels.size(2) + ahead) / temporal, ((pixels.size(2) + ahead) / temporal + most - 1) / most};
+  std::vector<at::Tensor> parts;
+  for (int64_t i = 0; i < latents.count; ++i) {
+    const int64_t begin = std::max<int64_t>(0, latents.begin(i) * temporal - ahead), end = latents.begin(i + 1) * temporal - ahead;
+    carry.time.start_piece(is_last && i + 1 == latents.count);
+    parts.push_back(encode_volume(pixels.narrow(2, begin, end - begin), &carry.time, run));
+    carry.started = true;
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts, 2);
+}
+
+at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, RunContext& run, int64_t largest_volume) const {
+  if (config_.encoder_causal) {
+    EncodeCarry carry;
+    return encode_pieces(pixels, *carry.impl, /*is_last=*/true, run, largest_volume);
+  }
+  check_pixels(pixels, false);
+  return encode_volume(pixels, nullptr, run);
+}
+
+void VideoVae::check_pixels(const at::Tensor& pixels, bool is_later_piece) const {
   LTXV_CHECK(encoder_, "this VAE was loaded without its encoder");
   LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) >= 1 && pixels.size(1) == config_.in_channels, "pixels have the shape ",
              volume_text(pixels), ", [B, ", config_.in_channels, ", T, H, W] is needed");
   // Refuses sizes off the grid; a later piece has no frame that stands alone.
-  const bool later = carry && carry->started;
-  latent_shape({pixels.size(2) + (later ? 1 : 0), pixels.size(3), pixels.size(4)}, config_.compression);
+  latent_shape({pixels.size(2) + (is_later_piece ? 1 : 0), pixels.size(3), pixels.size(4)}, config_.compression);
+}
+
+at::Tensor VideoVae::encode_volume(const at::Tensor& pixels, vae::TimeCarry* carry, RunContext& run) const {
   ops::Scratch scratch(device());
   Pass pass;
   pass.run = &run;
   pass.scratch = &scratch;
   pass.path = path_;
-  if (carry) {
-    carry->time.start_piece(/*is_last=*/false);
-    pass.carry = &carry->time;
-    carry->started = true;
-  }
+  pass.carry = carry;
   run.check_cancelled();
   at::Tensor x = vae::patchify(to_device(pixels, device()).to(encoder_->dtype), config_.patch_size);
   if (path_ == VaePath::fast) x = scratch.as_volume(x);
@@ -136,7 +160,9 @@ at::Tensor VideoVae::encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* car
   return x.narrow(1, 0, config_.latent_channels).to(at::kFloat).contiguous();
 }
 
-at::Tensor VideoVae::encode(const at::Tensor& pixels, RunContext& run) const { return normalise(encode_raw(pixels, run)); }
+at::Tensor VideoVae::encode(const at::Tensor& pixels, RunContext& run, int64_t largest_volume) const {
+  return normalise(encode_raw(pixels, run, largest_volume));
+}
 
 at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptions& options, RunContext& run) const {
   LTXV_CHECK(decoder_, "this VAE was loaded without its decoder");

@@ -11,6 +11,13 @@
 
 namespace ltxv {
 
+namespace vae {
+class TimeCarry;
+}
+
+/// Where memory for volumes is not counted otherwise: 128 MiB each in f32.
+inline constexpr int64_t kLargestVolume = 32 << 20;
+
 struct DecodeOptions {
   /// The noise level the decoder is told, in [0,1]; used only with timestep conditioning.
   double timestep = 0.05;
@@ -18,7 +25,7 @@ struct DecodeOptions {
   std::function<at::Tensor(int64_t height, int64_t width)> injected_noise;
   /// Elements of a volume above which the rest of the decoder goes through the clip in pieces of time: memory stops growing with
   /// the clip, and the frames change by no more than rounding.
-  int64_t largest_volume = 32 << 20;
+  int64_t largest_volume = kLargestVolume;
   /// Takes frames f32 [B,3,t,Hp,Wp] in the host's memory as they are finished, in order; the result is then undefined.
   std::function<void(const at::Tensor& frames)> take = {};
 };
@@ -52,13 +59,14 @@ class VideoVae {
   /// The mean of the posterior, normalised or raw, on the weights' device.
   /// Shapes: pixels [B,3,T,H,W] f32 in [-1,1], T = temporal k + 1, H and W multiples of the spatial compression
   ///         -> [B,C,Tl,Hl,Wl] f32.
+  /// A causal encoder goes through a clip whose first volume has more elements than `largest_volume` in pieces of time.
   /// Errors: InvalidArgument (shape off the grid, no encoder loaded), Cancelled.
-  at::Tensor encode(const at::Tensor& pixels, RunContext& run) const;
-  at::Tensor encode_raw(const at::Tensor& pixels, RunContext& run) const;
+  at::Tensor encode(const at::Tensor& pixels, RunContext& run, int64_t largest_volume = kLargestVolume) const;
+  at::Tensor encode_raw(const at::Tensor& pixels, RunContext& run, int64_t largest_volume = kLargestVolume) const;
   /// Latents of the next piece of a clip, normalised: those of the whole clip but for the order of sums. Causal encoders only.
   /// Shapes: pixels as above, T = temporal k + 1 in the first piece, temporal k in later ones -> k + 1 latents, later k.
   /// Errors: as encode; InternalError for an encoder that looks ahead.
-  at::Tensor encode_next(const at::Tensor& pixels, EncodeCarry& carry, RunContext& run) const;
+  at::Tensor encode_next(const at::Tensor& pixels, EncodeCarry& carry, RunContext& run, int64_t largest_volume = kLargestVolume) const;
 
   /// Pixels before clamping, in the host's memory. Mixing noise into the latents is the caller's business.
   /// Shapes: latents [B,C,Tl,Hl,Wl] -> [B,3,Tp,Hp,Wp] f32.
@@ -76,7 +84,10 @@ class VideoVae {
  private:
   struct Encoder;
   struct Decoder;
-  at::Tensor encode_raw(const at::Tensor& pixels, EncodeCarry::Impl* carry, RunContext& run) const;
+  void check_pixels(const at::Tensor& pixels, bool is_later_piece) const;
+  /// `is_last`: nothing has to be kept for a piece behind these pixels.
+  at::Tensor encode_pieces(const at::Tensor& pixels, EncodeCarry::Impl& carry, bool is_last, RunContext& run, int64_t largest_volume) const;
+  at::Tensor encode_volume(const at::Tensor& pixels, vae::TimeCarry* carry, RunContext& run) const;
   VaeConfig config_;
   VaePath path_;
   std::unique_ptr<Encoder> encoder_;

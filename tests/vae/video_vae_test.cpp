@@ -115,7 +115,7 @@ TEST_P(VideoVaeCase, AClipEncodedInPiecesGivesTheSameLatents) {
   for (const VaePath path : {VaePath::plain, VaePath::fast}) {
     const VideoVae vae = open(m_, path);
     if (!vae.config().encoder_causal) GTEST_SKIP() << "this encoder looks ahead";
-    const at::Tensor whole = vae.encode(clip, run);
+    const at::Tensor whole = vae.encode(clip, run, int64_t{1} << 60);
     for (const auto& pieces : {std::vector<int64_t>{1, 1, 1, 1, 1, 1, 1, 1}, {3, 2, 3}, {1, 7}, {7, 1}}) {
       EncodeCarry carry;
       std::vector<at::Tensor> parts;
@@ -127,6 +127,13 @@ TEST_P(VideoVaeCase, AClipEncodedInPiecesGivesTheSameLatents) {
         frame += frames;
       }
       EXPECT_MATCHES(at::cat(parts, 2), whole, 1e-5);
+    }
+    // By itself where volumes are large, also within the pieces it is given.
+    for (const int64_t largest_volume : {1 << 16, 1}) {
+      EXPECT_MATCHES(vae.encode(clip, run, largest_volume), whole, 1e-5);
+      EncodeCarry carry;
+      const auto first = vae.encode_next(clip.narrow(2, 0, 17).contiguous(), carry, run, largest_volume);
+      EXPECT_MATCHES(at::cat({first, vae.encode_next(clip.narrow(2, 17, 40).contiguous(), carry, run, largest_volume)}, 2), whole, 1e-5);
     }
   }
 }
