@@ -36,7 +36,7 @@ at::Tensor decode_stage(Engine::Impl& engine, const at::Tensor& latents, const D
   const DecodeOptions options{.timestep = timestep, .injected_noise = [&](int64_t height, int64_t width) {
                                 return noise.draw(indexed_name("decoder", map++), {height, width});
                               },
-                              .largest_volume = plan.decode_volume_elements,
+                              .largest_volume = plan.vae_volume_elements,
                               .take = take ? hand_on : nullptr};
   const auto frames = decoder->decode_raw(raw, options, run);
   if (!take) run.report(Stage::decode, 1, 1);

@@ -43,9 +43,13 @@ Engine::Impl::Impl(const EngineOptions& engine_options, ModelSpec model_spec, st
       devices(std::move(compute_devices)),
       compute(devices.front()),
       tokenizer(spec.tokenizer_path.empty() ? std::optional<Tokenizer>() : Tokenizer::load(spec.tokenizer_path)),
-      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, places_of(devices), block_options(options.quantization, options.attention, compute.device, spec.transformer.head_width)),
+      weights(spec, options.copy_files ? FileAccess::copy : FileAccess::map, places_of(devices),
+              block_options(options.quantization, options.attention, compute.device, spec.transformer.head_width)),
       thread_count(options.thread_count > 0 ? options.thread_count : physical_core_count()) {
-  for (const at::Device device : weights.devices()) streams.emplace_back(device);
+  for (const at::Device device : weights.devices()) {
+    streams.emplace_back(device);
+    block_options(options.quantization, options.attention, device, spec.transformer.head_width);  // refused where one of them cannot
+  }
   LTXV_CHECK(static_cast<int64_t>(devices.size()) <= spec.transformer.head_count, "device \"", options.device, "\" names ", devices.size(),
              " devices, which cannot share this model's ", spec.transformer.head_count, " heads of attention");
   LTXV_CHECK(devices.size() == 1 || !options.cuda_graphs, "predictions that ", devices.size(), " devices share cannot be recorded as CUDA graphs");
@@ -174,7 +178,7 @@ at::Tensor Engine::encode(const at::Tensor& pixels, const RunHooks& hooks) {
   LTXV_CHECK(pixels.dim() == 5 && pixels.size(0) == 1 && pixels.size(1) == 3, "frames [1,3,T,H,W] expected, got ", pixels.sizes());
   const auto plan = impl_->plan(latent_shape({pixels.size(2), pixels.size(3), pixels.size(4)}, impl_->spec.vae.compression), 1);
   run.report(Stage::encode, 0, 1);
-  const auto latents = to_host(impl_->weights.vae_encoder(plan)->encode(pixels, run, plan.decode_volume_elements));
+  const auto latents = to_host(impl_->weights.vae_encoder(plan)->encode(pixels, run, plan.vae_volume_elements));
   impl_->weights.stage_done(Component::vae_encoder, plan);
   run.report(Stage::encode, 1, 1);
   return latents;

@@ -70,8 +70,8 @@ void place_on_device(const PlacementInput& in, PlacementPlan& plan) {
   const auto sum = [&] { return std::accumulate(plan.weight_bytes.begin(), plan.weight_bytes.end(), int64_t{0}); };
   const auto decode_with = [&](int64_t free_bytes) {
     const int64_t free_elements = free_bytes / element - kKeptPerPixel * picture;
-    plan.decode_volume_elements = std::clamp(free_elements / kDeviceDecodeVolumes, kFewestDecodeElements, kMostDecodeElements);
-    const int64_t elements = decode_elements(pixel_count, picture, kDeviceDecodeVolumes, plan.decode_volume_elements);
+    plan.vae_volume_elements = std::clamp(free_elements / kDeviceDecodeVolumes, kFewestDecodeElements, kMostDecodeElements);
+    const int64_t elements = decode_elements(pixel_count, picture, kDeviceDecodeVolumes, plan.vae_volume_elements);
     const bool in_one_go = pixel_count * kDecodeBytesPerPixel / 4 == elements;
     // Frames of a clip decoded in one go are f32 on the device before they go to the host.
     plan.decode_activation_bytes = elements * element + (in_one_go ? pixel_count * 12 : 0);
@@ -178,7 +178,7 @@ PlacementPlan plan_placement(const PlacementInput& in) {
   }
   const PixelShape pixels = in.latent.frames ? pixel_shape(in.latent, in.compression) : PixelShape{};
   const int64_t pixel_count = pixels.frames * pixels.height * pixels.width;
-  plan.decode_volume_elements = kDecodeVolumeElements;
+  plan.vae_volume_elements = kDecodeVolumeElements;
   // The frames themselves are f32 RGB.
   plan.decode_activation_bytes =
       decode_elements(pixel_count, pixels.height * pixels.width, kDecodeVolumes, kDecodeVolumeElements) * element + pixel_count * 12;

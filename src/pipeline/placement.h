@@ -68,7 +68,7 @@ struct PlacementPlan {
   bool pack_transformer = false;         ///< store its weights in the order products read them: anonymous memory instead of mapped
   int64_t denoise_activation_bytes = 0;  ///< rough upper estimates
   int64_t decode_activation_bytes = 0;
-  int64_t decode_volume_elements = 0;    ///< DecodeOptions::largest_volume
+  int64_t vae_volume_elements = 0;       ///< DecodeOptions::largest_volume, and the same of VideoVae::encode
   int64_t peak_bytes = 0;                ///< largest stage, with what stays loaded beside it
   int64_t budget_bytes = 0;              ///< what the peak was to stay below
 

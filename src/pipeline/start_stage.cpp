@@ -21,7 +21,7 @@ std::vector<EncodedCondition> encode_conditions(Engine::Impl& engine, const std:
   for (int64_t i = 0; i < count; ++i) {
     run.report(Stage::encode, i, count);
     const auto encoder = engine.weights.vae_encoder(plan);
-    encoded.push_back({to_host(encoder->encode(pixels[i], run, plan.decode_volume_elements)), items[i].frame_index / frame_step, items[i].strength});
+    encoded.push_back({to_host(encoder->encode(pixels[i], run, plan.vae_volume_elements)), items[i].frame_index / frame_step, items[i].strength});
   }
   if (count > 0) {
     engine.weights.stage_done(Component::vae_encoder, plan);
@@ -39,7 +39,7 @@ StartVolume mix_input_video(Engine::Impl& engine, const ResolvedRequest& resolve
   auto latents = media.video_latents;
   if (media.video_pixels.defined()) {
     run.report(Stage::encode, 0, 1);
-    const auto encoded = to_host(engine.weights.vae_encoder(plan)->encode(media.video_pixels, run, plan.decode_volume_elements));
+    const auto encoded = to_host(engine.weights.vae_encoder(plan)->encode(media.video_pixels, run, plan.vae_volume_elements));
     run.report(Stage::encode, 1, 1);
     // Of both, the pixels are what is kept: as far as it is, since what a grey mask changed before is to stay changed.
     latents = latents.defined() ? kept_over(encoded, latents, kept) : encoded;
@@ -78,7 +78,7 @@ RunMedia read_media(MediaFiles& files, const ResolvedRequest& resolved, const Mo
 
 at::Tensor encode_media(Engine::Impl& engine, const at::Tensor& pixels, const PlacementPlan& plan, RunContext& run) {
   run.report(Stage::encode, 0, 1);
-  const auto latents = to_host(engine.weights.vae_encoder(plan)->encode(pixels, run, plan.decode_volume_elements));
+  const auto latents = to_host(engine.weights.vae_encoder(plan)->encode(pixels, run, plan.vae_volume_elements));
   engine.weights.stage_done(Component::vae_encoder, plan);
   run.report(Stage::encode, 1, 1);
   return latents;

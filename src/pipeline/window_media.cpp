@@ -25,7 +25,8 @@ at::Tensor ClipLatents::part(Engine::Impl& engine, int64_t begin, int64_t end, c
     const auto pixels = read_({first, (stop - 1) * temporal + 1 - first});
     run.report(Stage::encode, 0, 1);
     const auto encoder = engine.weights.vae_encoder(plan);
-    const auto fresh = to_host(in_pieces ? encoder->encode_next(pixels, carry_, run, plan.decode_volume_elements) : encoder->encode(pixels, run, plan.decode_volume_elements));
+    const auto fresh = to_host(in_pieces ? encoder->encode_next(pixels, carry_, run, plan.vae_volume_elements)
+                                         : encoder->encode(pixels, run, plan.vae_volume_elements));
     engine.weights.stage_done(Component::vae_encoder, plan);
     run.report(Stage::encode, 1, 1);
     held_ = held_.defined() ? at::cat({held_, fresh}, 2) : fresh;

@@ -170,9 +170,9 @@ TEST(Placement, LongClipsAreDecodedInPiecesWhereMemoryIsShort) {
   auto in = on_device(80 * kGiB);
   in.latent = {16, 16, 24};  // 121 frames of 512 x 768: 47.6e6 pixels, a widest volume of 380e6 elements
   const int64_t widest = 128 * 121 * 128 * 192;
-  EXPECT_GT(plan_placement(in).decode_volume_elements, widest);
+  EXPECT_GT(plan_placement(in).vae_volume_elements, widest);
   in.device_memory_bytes = 8 * kGiB;
-  EXPECT_LT(plan_placement(in).decode_volume_elements, widest);
+  EXPECT_LT(plan_placement(in).vae_volume_elements, widest);
   // Eight times as long, and it still fits: what grows with the clip is in the host's memory.
   in.latent.frames = 121;
   EXPECT_LE(plan_placement(in).stage_bytes[3], plan_placement(in).budget_bytes);
