@@ -17,10 +17,10 @@ at::Tensor Scratch::take(at::IntArrayRef sizes, at::ScalarType dtype) {
     constexpr int64_t kStepsKept = 16;
     std::erase_if(blocks_, [&](const Block& block) { return is_free(block) && block.last_taken + kStepsKept < clock_; });
     // One block grows instead of another one being added: there are as many as tensors were there at once.
-    const auto smaller = [](const Block& a, const Block& b) { return a.bytes.numel() < b.bytes.numel(); };
     auto largest = blocks_.end();
     for (auto block = blocks_.begin(); block != blocks_.end(); ++block)
-      if (is_free(*block) && block->bytes.numel() < bytes && (largest == blocks_.end() || smaller(*largest, *block))) largest = block;
+      if (is_free(*block) && block->bytes.numel() < bytes && (largest == blocks_.end() || block->bytes.numel() > largest->bytes.numel()))
+        largest = block;
     if (largest != blocks_.end()) blocks_.erase(largest);
     blocks_.push_back({at::empty({bytes}, at::kByte), clock_});
     best = &blocks_.back();

@@ -166,8 +166,8 @@ struct Commands {
     choice(
         to, "--device", e.device,
         [](const std::string& words) {
-          static const std::regex one("auto|cpu|cuda(:[0-9]{1,3})?"), several("(cpu|cuda(:[0-9]{1,3})?)(,(cpu|cuda(:[0-9]{1,3})?))*");
-          return std::regex_match(words, one) || std::regex_match(words, several);
+          static const std::regex allowed("auto|(cpu|cuda(:[0-9]{1,3})?)(,(cpu|cuda(:[0-9]{1,3})?))*");
+          return std::regex_match(words, allowed);
         },
         "auto, cpu, cuda, cuda:0, cuda:1, ..., or several with commas between them",
         "auto, cpu, cuda or cuda:I (default: auto, a CUDA device where one can be used); cuda:0,cuda:1 computes each step on both")

@@ -43,7 +43,7 @@ void PieceDecoder::push(const at::Tensor& latents, bool last) {
   DecodeOptions options{.timestep = settings_.timestep, .injected_noise = [&](int64_t height, int64_t width) {
                           return noise_.draw(indexed_name("decoder", map_count_++), {height, width});
                         }};
-  if (plan_.on_device) options.largest_volume = plan_.vae_volume_elements;
+  options.largest_volume = plan_.vae_volume_elements;
   auto frames = decoder->decode_raw(waiting_, options, run_);
   // The first latent frame of a volume gives one frame, every other one `temporal` of them.
   const int64_t t = engine_.spec.vae.compression.temporal;

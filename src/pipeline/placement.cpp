@@ -4,6 +4,8 @@
 #include <numeric>
 #include <set>
 
+#include "vae/vae_config.h"
+
 namespace ltxv {
 namespace {
 
@@ -13,9 +15,7 @@ constexpr int64_t kSmallModel = 200'000'000;
 constexpr int64_t kBlockTensors = 14;
 // Bytes of a decode's live tensors for each output pixel, measured at the widest stage of the released decoders.
 constexpr int64_t kDecodeBytesPerPixel = 160;
-// A decoder's volumes are cut into pieces of time above this: a gigabyte in f32 with all that lives beside one volume.
-constexpr int64_t kDecodeVolumeElements = 32 << 20;
-// Of those, at once: a piece in front of a convolution and behind it, with the frames around it, and pieces of the stages before.
+// Volumes of the largest size (kLargestVolume on the host) at once: a piece in front of a convolution and behind it, with the frames around it, and pieces of the stages before.
 constexpr int64_t kDecodeVolumes = 10;
 // The widest stage of the released decoders has so many elements for each pixel of a frame; pieces have at least two frames, and two in front.
 constexpr int64_t kElementsPerPixel = 8, kFewestPieceFrames = 4;
@@ -178,10 +178,10 @@ PlacementPlan plan_placement(const PlacementInput& in) {
   }
   const PixelShape pixels = in.latent.frames ? pixel_shape(in.latent, in.compression) : PixelShape{};
   const int64_t pixel_count = pixels.frames * pixels.height * pixels.width;
-  plan.vae_volume_elements = kDecodeVolumeElements;
+  plan.vae_volume_elements = kLargestVolume;
   // The frames themselves are f32 RGB.
   plan.decode_activation_bytes =
-      decode_elements(pixel_count, pixels.height * pixels.width, kDecodeVolumes, kDecodeVolumeElements) * element + pixel_count * 12;
+      decode_elements(pixel_count, pixels.height * pixels.width, kDecodeVolumes, kLargestVolume) * element + pixel_count * 12;
 
   const auto weights = [&](Component c) { return plan.weight_bytes[static_cast<int>(c)]; };
   // Mapped weights can leave memory without loss, packed ones cannot.

@@ -2,7 +2,6 @@
 // One transformer on several devices, which compute each prediction together.
 #include <map>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include <c10/core/Stream.h>

@@ -84,15 +84,17 @@ class ResidualBlocks : public Block {
     }
   }
   at::Tensor operator()(at::Tensor x, const Pass& pass) const override {
+    const at::Tensor of_timestep = embedding(pass);
     for (size_t i = 0; i < blocks_.size(); ++i) {
       pass.run->check_cancelled();
-      x = step(i, std::move(x), pass);
+      x = step(i, std::move(x), of_timestep, pass);
     }
     return x;
   }
   size_t step_count() const override { return blocks_.size(); }
-  at::Tensor step(size_t index, at::Tensor x, const Pass& pass) const override {
-    return blocks_[index](std::move(x), embedder_ ? (*embedder_)(pass.timestep) : at::Tensor(), pass);
+  at::Tensor embedding(const Pass& pass) const override { return embedder_ ? (*embedder_)(pass.timestep) : at::Tensor(); }
+  at::Tensor step(size_t index, at::Tensor x, const at::Tensor& embedding, const Pass& pass) const override {
+    return blocks_[index](std::move(x), embedding, pass);
   }
 
  private:

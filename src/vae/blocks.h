@@ -70,8 +70,12 @@ class Block {
   /// Consumes the volume: its memory may be overwritten. Undefined where a piece gives no frame yet.
   virtual at::Tensor operator()(at::Tensor x, const Pass& pass) const = 0;
   /// The same in steps that can be taken apart from each other: pieces of a clip grow by a few frames in each where it ends.
+  /// `embedding` is one for all steps and pieces of a pass.
   virtual size_t step_count() const { return 1; }
-  virtual at::Tensor step(size_t /*index*/, at::Tensor x, const Pass& pass) const { return (*this)(std::move(x), pass); }
+  virtual at::Tensor embedding(const Pass&) const { return {}; }
+  virtual at::Tensor step(size_t /*index*/, at::Tensor x, const at::Tensor& /*embedding*/, const Pass& pass) const {
+    return (*this)(std::move(x), pass);
+  }
 };
 
 /// Builds an encoder block. Errors: BadWeights as Parameters; InternalError for a kind finish_vae_config lets through by mistake.

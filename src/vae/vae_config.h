@@ -44,6 +44,9 @@ struct VaeConfig {
   bool operator==(const VaeConfig&) const;
 };
 
+/// Elements of a volume above which a clip goes through in pieces, where memory is not counted otherwise: 128 MiB in f32.
+inline constexpr int64_t kLargestVolume = 32 << 20;
+
 /// Which half of the weights is wanted; the other half is then neither read nor kept.
 enum class VaeParts { both, encoder, decoder };
 

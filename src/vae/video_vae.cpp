@@ -204,16 +204,23 @@ at::Tensor VideoVae::decode_raw(const at::Tensor& raw_latents, const DecodeOptio
     LTXV_REQUIRE(NumericError, std::isfinite(sum.item<float>()), "the decoded frames hold NaN or Inf");
     if (options.take) options.take(into);
   };
-  std::vector<std::pair<const Block*, size_t>> steps;
-  for (const auto& block : decoder_->blocks)
-    for (size_t i = 0; i < block->step_count(); ++i) steps.emplace_back(block.get(), i);
+  struct Step {
+    const Block* block;
+    size_t index;
+    at::Tensor embedding;
+  };
+  std::vector<Step> steps;
+  for (const auto& block : decoder_->blocks) {
+    const at::Tensor embedding = block->embedding(pass);
+    for (size_t i = 0; i < block->step_count(); ++i) steps.push_back({block.get(), i, embedding});
+  }
   const size_t stage_count = steps.size() + 2;
   const auto run_stage = [&](size_t i, at::Tensor y) {
     run.check_cancelled();
     if (i == 0) return decoder_->conv_in(y, pass);
     if (i > steps.size()) return decoder_->conv_out.normed(y, shift, scale, {}, pass);
-    const auto& [block, step] = steps[i - 1];
-    return block->step(step, std::move(y), pass);
+    const Step& step = steps[i - 1];
+    return step.block->step(step.index, std::move(y), step.embedding, pass);
   };
   const vae::PiecePlan plan = vae::plan_pieces(config_, {x.size(2), x.size(3), x.size(4)}, options.largest_volume);
   for (size_t i = 0; i < plan.from; ++i) x = run_stage(i, std::move(x));

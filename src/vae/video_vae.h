@@ -15,9 +15,6 @@ namespace vae {
 class TimeCarry;
 }
 
-/// Where memory for volumes is not counted otherwise: 128 MiB each in f32.
-inline constexpr int64_t kLargestVolume = 32 << 20;
-
 struct DecodeOptions {
   /// The noise level the decoder is told, in [0,1]; used only with timestep conditioning.
   double timestep = 0.05;

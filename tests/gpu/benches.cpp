@@ -162,8 +162,7 @@ bool forward_bench(const char* name, const TransformerConfig& config, int64_t to
                  (28.0 * static_cast<double>(d * d) + 4.0 * static_cast<double>(tokens * d));
   std::vector<Named> all;
   const EagerTwin twin(config, at::kBFloat16);
-  const auto index = at::arange(tokens);
-  const auto positions = at::stack({index.div(384, "floor") * 8 / 25.0, index.div(24, "floor").remainder(16) * 32, index.remainder(24) * 32}).to(at::kFloat);
+  const auto positions = headline_positions(tokens);
   const auto wide = [&](const at::Tensor& t) { return t.repeat_interleave(2, -1).unsqueeze(0); };
 
   Parameters parameters(std::make_shared<MadeTransformer>(config), {}, at::kBFloat16, "transformer");

@@ -58,8 +58,7 @@ bool forward_bench(const char* name, const TransformerConfig& config, int64_t to
   const bool attention = ops::has_int8_attention(at::Device(at::kCUDA, 0), config.head_width);
   const auto exact = open({}), fp8 = open({.quantisation = QuantType::fp8}), both = open({.quantisation = QuantType::fp8, .int8_attention = attention});
   const auto x = draw({1, tokens, config.in_channels}, at::kFloat), embeds = draw({1, text_tokens, config.caption_channels}, at::kFloat);
-  const auto index = at::arange(tokens);
-  const auto positions = at::stack({index.div(384, "floor") * 8 / 25.0, index.div(24, "floor").remainder(16) * 32, index.remainder(24) * 32}).to(at::kFloat);
+  const auto positions = headline_positions(tokens);
   const auto rope = exact->rope_table(positions);
   const auto levels = exact->noise_levels(at::full({1}, 0.7f, at::kFloat));
   const RunContext run;

@@ -43,8 +43,7 @@ class Shared {
       }
       ranks.push_back(transformer);
     }
-    const auto index = at::arange(tokens);
-    const auto positions = at::stack({index.div(384, "floor") * 8 / 25.0, index.div(24, "floor").remainder(16) * 32, index.remainder(24) * 32}).to(at::kFloat);
+    const auto positions = headline_positions(tokens);
     const auto embeds = at::randn({1, kTextTokens, config.caption_channels}), mask = at::ones({1, kTextTokens}, at::kLong);
     alone_ = ranks.front();
     rope_ = alone_->rope_table(positions);

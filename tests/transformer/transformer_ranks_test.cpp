@@ -8,8 +8,8 @@
 #include "gpu/made_source.h"
 #include "support/expect_error.h"
 #include "support/fake_device.h"
-#include "support/golden.h"
 #include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace ltxv {
 namespace {
@@ -19,11 +19,8 @@ constexpr double kTolerance = 1e-5;  // relative, over all numbers: products of 
 constexpr int64_t kTokens = 29;      // prime: no split is even
 
 TransformerConfig six_heads() {
-  TransformerConfig c;
-  c.in_channels = c.out_channels = 8;
+  auto c = test::tiny_transformer_config();
   c.head_count = 6, c.head_width = 8;
-  c.layer_count = 3;
-  c.caption_channels = 24;
   return c;
 }
 
