@@ -65,8 +65,7 @@ int64_t Engine::Impl::usable_device_memory() const {
 }
 
 PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) const {
-  const bool on_device = !compute.device.is_cpu();
-  const auto blocks = on_device ? weights.block_counts() : WeightStore::BlockCounts{};
+  const auto& blocks = weights.block_counts();
   return plan_placement({.parameter_counts = weights.parameter_counts(),
                          .block_parameters = blocks.parameters,
                          .block_counts = blocks.blocks,
@@ -81,6 +80,7 @@ PlacementPlan Engine::Impl::plan(const LatentShape& latent, int64_t pass_count) 
                          .device_memory_bytes = usable_device_memory(),
                          .fast_bf16 = ops::cpu_features().bf16,
                          .packs_f32 = ops::cpu_features().avx512,
+                         .mapped_files = !options.copy_files,
                          .cuda_graphs = options.cuda_graphs,
                          .dtype = options.dtype,
                          .device = options.device});

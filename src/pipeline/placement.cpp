@@ -183,7 +183,9 @@ PlacementPlan plan_placement(const PlacementInput& in) {
   plan.decode_activation_bytes =
       decode_elements(pixel_count, pixels.height * pixels.width, kDecodeVolumes, kLargestVolume) * element + pixel_count * 12;
 
-  const auto weights = [&](Component c) { return plan.weight_bytes[static_cast<int>(c)]; };
+  const auto weights = [&](Component c) { return plan.weight_bytes[id(c)]; };
+  const bool text_turns = in.mapped_files && in.block_counts[id(Component::text_encoder)] > 0;
+  if (text_turns) plan.weight_bytes[id(Component::text_encoder)] = two_blocks(in, id(Component::text_encoder), weights(Component::text_encoder));
   // Mapped weights can leave memory without loss, packed ones cannot.
   plan.pack_transformer = (plan.type(Component::transformer) == ComputeType::bf16 ? in.fast_bf16 : in.packs_f32) &&
                           weights(Component::transformer) + plan.denoise_activation_bytes <= in.memory_budget_bytes / 2;
@@ -193,6 +195,7 @@ PlacementPlan plan_placement(const PlacementInput& in) {
   const bool everything_fits = all + largest_activation <= plan.budget_bytes;
   plan.keeps_everything = everything_fits;
   plan.residency.fill(everything_fits ? Residency::resident : Residency::per_stage);
+  if (text_turns) plan.residency[id(Component::text_encoder)] = Residency::per_block;
   plan.peak_bytes = everything_fits
                         ? all + largest_activation
                         : std::max({weights(Component::text_encoder),

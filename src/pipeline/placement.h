@@ -20,7 +20,7 @@ enum class ComputeType { f32, bf16 };
 enum class Residency {
   resident,  ///< stays loaded between runs
   per_stage, ///< freed when its stage ends
-  per_block  ///< on a device: its blocks stay in the host's memory and take turns in two buffers
+  per_block  ///< its blocks take turns: on a device in two buffers, from the host's memory; on the CPU in their mapped file
 };
 inline constexpr std::array<const char*, 3> kResidencyNames = {"resident", "per_stage", "per_block"};
 
@@ -52,6 +52,7 @@ struct PlacementInput {
   int64_t device_memory_bytes = 0;     ///< of the device that was opened; 0: none, everything is computed on the CPU
   bool fast_bf16 = false;              ///< bf16 products at least as fast as f32
   bool packs_f32 = false;              ///< f32 products are faster from weights in an order of their own
+  bool mapped_files = false;           ///< what is read once a run need not stay in the host's memory
   bool cuda_graphs = false;            ///< asked for
   std::string dtype = "auto", device = "auto";
 };

@@ -30,12 +30,15 @@ at::Tensor t5_position_buckets(int64_t length, const T5Config& config) {
 }
 
 T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(config), place_(parameters.place()) {
+  parameters.read_once();
   const Scope root(parameters);
   const int64_t width = config.width, inner = config.head_count * config.head_width, ff = config.feed_forward_width;
   const bool shared = root.has("shared.weight");
   embedding_ = nn::Embedding(root, shared ? "shared.weight" : "encoder.embed_tokens.weight", config.vocabulary, width);
   if (shared && root.has("encoder.embed_tokens.weight"))
     root.take_matrix("encoder.embed_tokens.weight", {config.vocabulary, width}, MatrixUse::table);
+
+  parameters.mapped_weights().let_go();  // a prompt needs few rows of the table
 
   const Scope first_attention = root / "encoder" / "block" / 0 / "layer" / 0 / "SelfAttention";
   relative_bias_ =
@@ -53,7 +56,10 @@ T5Encoder::T5Encoder(const T5Config& config, Parameters& parameters) : config_(c
                        .o = {self / "o", inner, width, nn::Bias::no},
                        .wi_0 = {gated / "wi_0", width, ff, nn::Bias::no},
                        .wi_1 = {gated / "wi_1", width, ff, nn::Bias::no},
-                       .wo = {gated / "wo", ff, width, nn::Bias::no}});
+                       .wo = {gated / "wo", ff, width, nn::Bias::no},
+                       .mapped = {}});
+    layers_.back().mapped = parameters.mapped_weights();
+    layers_.back().mapped.let_go();  // the check for NaN has read it all
   }
   parameters.start_block(-1);
   final_norm_ = root.take("encoder.final_layer_norm.weight", {width});
@@ -94,6 +100,7 @@ at::Tensor T5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask, con
 
     const auto g = rms_norm(x, layer.feed_forward_norm, config_.norm_eps);
     x = x + layer.wo(at::gelu(layer.wi_0(g), "tanh") * layer.wi_1(g));
+    layer.mapped.let_go();  // gigabytes, of which one layer at a time is in use
   }
   return rms_norm(x, final_norm_, config_.norm_eps);
 }

@@ -25,6 +25,7 @@ class T5Encoder {
   struct Layer {
     at::Tensor attention_norm, feed_forward_norm;
     nn::Linear q, k, v, o, wi_0, wi_1, wo;
+    MappedWeights mapped;
   };
   at::Tensor position_bias(int64_t length) const;  // [1,A,S,S]
 

@@ -30,7 +30,7 @@ Transformer::Transformer(const TransformerConfig& config, Parameters& parameters
     blocks_.emplace_back(root / "transformer_blocks" / i, config, outer ? BlockOptions{} : options.blocks);
     if (options.order == WeightOrder::of_file && !options.blocks.quantisation) continue;
     if (options.order == WeightOrder::packed) blocks_.back().pack();
-    parameters.let_go();  // the mapped weights: now, so that they are not all in memory twice
+    parameters.mapped_weights().let_go();  // the mapped weights: now, so that they are not all in memory twice
   }
   parameters.start_block(-1);
   scale_shift_table_ = root.take_as("scale_shift_table", {2, width}, at::kFloat);

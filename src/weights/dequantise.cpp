@@ -255,6 +255,7 @@ void dequantise(StoredType type, const std::byte* from, int64_t count, float* to
   if (type == StoredType::f8_e5m2) return decode_e5m2(reinterpret_cast<Bytes>(from), count, to);
   if (type == StoredType::bf16) return decode_bf16(reinterpret_cast<Bytes>(from), count, to);
   if (type == StoredType::f16) return decode_f16(reinterpret_cast<Bytes>(from), count, to);
+  if (type == StoredType::f32) return void(std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float)));
   with_format(type, [&](auto format) { decode_blocks<decltype(format)>(from, count, to); });
 }
 

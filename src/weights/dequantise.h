@@ -13,7 +13,7 @@ bool is_narrow_type(StoredType type);
 bool is_half_type(StoredType type);
 
 /// `count` elements, a multiple of the type's block, from `from` (any alignment) to `to`.
-/// Also reads bf16 and f16. Errors: InternalError for any other type that is not narrow.
+/// Also reads bf16, f16 and f32. Errors: InternalError for any other type that is not narrow.
 /// Source: the formats of ggml (ggml-common.h, block_q4_0 … block_q6_K), the OCP 8-bit floating point specification.
 void dequantise(StoredType type, const std::byte* from, int64_t count, float* to);
 

@@ -12,9 +12,9 @@ namespace ltxv {
 NarrowMatrix::NarrowMatrix(const TensorEntry& entry, std::shared_ptr<const TensorSource> source, at::Tensor scales,
                            at::ScalarType dtype, Changes changes)
     : entry_(entry), source_(std::move(source)), scales_(std::move(scales)), dtype_(dtype), changes_(std::move(changes)) {
-  const bool halved = is_half_type(entry.type) && dtype == at::kFloat, narrow = is_narrow_type(entry.type) && (dtype == at::kFloat || dtype == at::kBFloat16);
-  LTXV_ASSERT(entry.shape.size() == 2 && (halved || narrow),
-              "a narrow matrix of ", stored_type_name(entry.type), " in ", entry.shape.size(), " axes");
+  const bool known = is_narrow_type(entry.type) || is_half_type(entry.type) || entry.type == StoredType::f32;
+  LTXV_ASSERT(entry.shape.size() == 2 && known && (dtype == at::kFloat || dtype == at::kBFloat16),
+              "a stored matrix of ", stored_type_name(entry.type), " in ", entry.shape.size(), " axes");
 }
 
 NarrowMatrix::NarrowMatrix(at::Tensor codes, at::Tensor scales, at::ScalarType dtype)

@@ -10,8 +10,8 @@
 
 namespace ltxv {
 
-/// A matrix that stays in the (mapped) file in fewer bits than the compute dtype and is widened a few rows at a time where it is
-/// used: fp8, with or without scales, the block types of GGUF, and bf16 or fp16 under f32. Immutable.
+/// A matrix that stays in the (mapped) file as it is stored and is converted to the compute dtype a few rows at a time where it is
+/// used: fp8, with or without scales, and the block types of GGUF; bf16 and fp16 under f32, and fp16 and f32 under bf16. Immutable.
 class NarrowMatrix {
  public:
   /// What LoRAs add to the weight of this name; added in f32 to the rows in use, before they are rounded to the compute dtype.
@@ -65,7 +65,7 @@ class NarrowMatrix {
 /// All elements of a tensor of any narrow type, f32.
 at::Tensor widened(const TensorEntry& entry);
 
-/// A weight matrix in the compute dtype, or narrow; exactly one is set.
+/// A weight matrix in the compute dtype, or as it is stored; exactly one is set.
 struct Matrix {
   at::Tensor plain;
   std::shared_ptr<const NarrowMatrix> narrow;

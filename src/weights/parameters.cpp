@@ -93,7 +93,7 @@ at::Tensor Parameters::converted(const Claim& claim, at::ScalarType dtype, const
     return tensor;
   }
   if (tensor.scalar_type() == dtype) {
-    if (entry.mapped && tensor.const_data_ptr() == entry.data) in_memory_.push_back(&entry);
+    if (entry.mapped && tensor.const_data_ptr() == entry.data) mapped_.push_back(&entry);
     return tensor;
   }
   tensor = tensor.to(dtype);
@@ -138,9 +138,10 @@ StoredWeight Parameters::take_stored(const std::string& name, at::IntArrayRef sh
   return weight;
 }
 
-void Parameters::let_go() {
-  for (const TensorEntry* entry : in_memory_) let_go_of_pages(entry->data, entry->byte_count);
-  in_memory_.clear();
+MappedWeights Parameters::mapped_weights() { return {source_, std::exchange(mapped_, {})}; }
+
+void MappedWeights::let_go() const {
+  for (const TensorEntry* entry : entries_) let_go_of_pages(entry->data, entry->byte_count);
 }
 
 void StoredWeight::let_go() const {
@@ -174,18 +175,20 @@ Matrix Parameters::take_matrix(const std::string& name, at::IntArrayRef shape, M
   LTXV_REQUIRE(BadWeights, scales.defined() || !scaled_ || !fp8 || use == MatrixUse::table, claimed.where, " is stored as ",
                stored_type_name(entry.type), " in a file of scaled fp8, but its scale '", printable(layer_of(name)), ".", kWeightScales[0],
                "' is missing");
-  // A widened copy would be twice the file, in memory that cannot be given back: 19 GB for T5-XXL.
+  // A copy in the compute dtype would be memory that cannot be given back: 19 GB for T5-XXL widened to f32.
   constexpr int64_t kLarge = 1 << 20;
-  const bool halved = is_half_type(entry.type) && dtype_ == at::kFloat && entry.mapped && !place_ && reading_ == Reading::values &&
-                      c10::multiply_integers(shape) >= kLarge;
+  const bool other_type = (is_half_type(entry.type) || entry.type == StoredType::f32) && scalar_type(entry.type) != dtype_;
+  const bool converts = other_type && (dtype_ == at::kFloat || (read_once_ && dtype_ == at::kBFloat16));
+  const bool stays_in_file = converts && entry.mapped && !place_ && reading_ == Reading::values && c10::multiply_integers(shape) >= kLarge;
   const bool can_stay_narrow = !place_ || (fp8 && !is_changed(name));
-  if (halved || (is_narrow_type(entry.type) && can_stay_narrow && (dtype_ == at::kFloat || dtype_ == at::kBFloat16))) {
+  if (stays_in_file || (is_narrow_type(entry.type) && can_stay_narrow && (dtype_ == at::kFloat || dtype_ == at::kBFloat16))) {
     LTXV_REQUIRE(NumericError, reading_ == Reading::names || !has_nan_or_inf(entry), claimed.where, " holds NaN or Inf");
     if (place_ && reading_ == Reading::values) {
       const at::Tensor codes = place_->place(to_tensor(entry, source_), scalar_type(entry.type));
       if (entry.mapped) let_go_of_pages(entry.data, entry.byte_count);
       return {{}, std::make_shared<const NarrowMatrix>(codes, scales.defined() ? place_->place(scales, at::kFloat) : scales, dtype_)};
     }
+    if (entry.mapped && reading_ == Reading::values) mapped_.push_back(&entry);
     const NarrowMatrix::Changes changes{is_changed(name) ? changes_ : nullptr, name};
     return {{}, std::make_shared<const NarrowMatrix>(entry, source_, scales, dtype_, changes)};
   }

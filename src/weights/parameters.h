@@ -26,6 +26,20 @@ struct StoredWeight {
   void let_go() const;
 };
 
+/// Weights that are used where they lie in a mapped file, for code that can do without them between calls. Keeps the file alive.
+class MappedWeights {
+ public:
+  MappedWeights() = default;
+  MappedWeights(std::shared_ptr<const TensorSource> source, std::vector<const TensorEntry*> entries)
+      : source_(std::move(source)), entries_(std::move(entries)) {}
+  /// Gives their memory back until they are read again.
+  void let_go() const;
+
+ private:
+  std::shared_ptr<const TensorSource> source_;
+  std::vector<const TensorEntry*> entries_;
+};
+
 /// What a matrix is used as. A file of scaled fp8 has a scale for every fp8 matrix of a linear layer; tables go without.
 enum class MatrixUse { linear, table };
 
@@ -46,6 +60,9 @@ class Parameters {
   /// Of the narrow types fp8 stays narrow at its place; blocks of GGUF, and fp8 that a LoRA changes, are widened.
   void send_to(std::shared_ptr<WeightPlace> place) { place_ = std::move(place); }
   const std::shared_ptr<WeightPlace>& place() const { return place_; }
+  /// From now on: whatever type a large matrix has, it stays in its mapped file and is converted where it is used, for a component
+  /// that reads each once a call. In the host's memory only.
+  void read_once() { read_once_ = true; }
   /// As WeightPlace::start_block; nothing in the host's memory.
   void start_block(int64_t index) {
     if (place_) place_->start_block(index);
@@ -74,8 +91,8 @@ class Parameters {
   /// 1 + the largest index n among names `<prefix>.<n>.…`; 0 when there are none.
   int64_t count_blocks(const std::string& prefix) const;
 
-  /// Gives back the memory of the mapped tensors taken so far; each comes back when it is read.
-  void let_go();
+  /// The tensors taken since the last call, or since the beginning, that are used where they lie in a mapped file.
+  MappedWeights mapped_weights();
 
   /// Call when the component is built. Errors: BadWeights listing (up to ten of) the tensors nobody claimed.
   void finish() const;
@@ -95,9 +112,10 @@ class Parameters {
 
   std::shared_ptr<const TensorSource> source_;
   bool scaled_ = false;  // a file of scaled fp8
+  bool read_once_ = false;
   std::map<std::string, const TensorEntry*> by_name_;
   std::set<std::string> claimed_;
-  mutable std::vector<const TensorEntry*> in_memory_;  ///< mapped, taken and not let go of
+  mutable std::vector<const TensorEntry*> mapped_;  ///< used where they lie, since mapped_weights()
   at::ScalarType dtype_;
   std::string component_;
   std::shared_ptr<const WeightChanges> changes_;

@@ -2,7 +2,7 @@
 """Writes a checkpoint of full size with the tensor names, shapes, types and metadata of a published one, and random values.
 
     python tests/full_size/make_checkpoint.py 2b-0.9.8 /data/2b.safetensors         # 6.3 GB
-    python tests/full_size/make_checkpoint.py t5-xxl /data/t5                       # a folder, 9.5 GB
+    python tests/full_size/make_checkpoint.py t5-xxl /data/t5                       # a folder, 9.5 GB; -fp16, and -fp32 of 19 GB
 
 Names and shapes of the single files are those of tests/golden/releases.json (the official classes on torch's meta device), the
 metadata is put together from src/pipeline/specs. T5's follow from its configuration. Values are cut from one block of normal numbers
@@ -29,8 +29,9 @@ KINDS = {
 T5 = dict(vocab_size=32128, d_model=4096, d_kv=64, num_heads=64, d_ff=10240, num_layers=24, feed_forward_proj="gated-gelu",
           dropout_rate=0.1, is_encoder_decoder=True, use_cache=True, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
           layer_norm_epsilon=1e-6, relative_attention_max_distance=128, relative_attention_num_buckets=32, tie_word_embeddings=False)
+T5_KINDS = {"t5-xxl": "BF16", "t5-xxl-fp16": "F16", "t5-xxl-fp32": "F32"}
 STATISTICS = ("channel", "mean-of-means", "mean-of-stds", "mean-of-stds_over_std-of-means", "std-of-means")
-BYTES = {"F32": 4, "BF16": 2, "F8_E4M3": 1}
+BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1}
 
 
 def spec_of(name: str) -> dict:
@@ -64,7 +65,7 @@ def single_file(kind: str) -> tuple[list, dict]:
     return tensors, {"config": json.dumps(config)}
 
 
-def t5_encoder() -> list:
+def t5_encoder(kind: str) -> list:
     width, inner, ff = T5["d_model"], T5["d_kv"] * T5["num_heads"], T5["d_ff"]
     tensors = [("shared.weight", [T5["vocab_size"], width]), ("encoder.final_layer_norm.weight", [width])]
     for i in range(T5["num_layers"]):
@@ -75,7 +76,7 @@ def t5_encoder() -> list:
                     (dense + "DenseReluDense.wo.weight", [width, ff]), (dense + "layer_norm.weight", [width])]
     tensors.append(("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
                     [T5["relative_attention_num_buckets"], T5["num_heads"]]))
-    return [(name, shape, "BF16") for name, shape in tensors]
+    return [(name, shape, kind) for name, shape in tensors]
 
 
 def e4m3_values() -> np.ndarray:
@@ -98,6 +99,8 @@ class Noise:
             if kind == "BF16":
                 bits = values.view(np.uint32)
                 values = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+            elif kind == "F16":
+                values = values.astype(np.float16)
             elif kind == "F8_E4M3":
                 table = e4m3_values()
                 nearest = np.searchsorted((table[1:] + table[:-1]) / 2, np.abs(values)).astype(np.uint8)
@@ -148,16 +151,16 @@ def write_file(path: Path, tensors: list, metadata: dict, noise: Noise) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=[*KINDS, "t5-xxl"])
-    parser.add_argument("output", type=Path, help="a file; for t5-xxl a folder, which also gets a small tokenizer")
+    parser.add_argument("kind", choices=[*KINDS, *T5_KINDS])
+    parser.add_argument("output", type=Path, help="a file; for T5 a folder, which also gets a small tokenizer")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     noise = Noise(args.seed)
-    if args.kind == "t5-xxl":
+    if args.kind in T5_KINDS:
         encoder, tokenizer = args.output / "text_encoder", args.output / "tokenizer"
         encoder.mkdir(parents=True, exist_ok=True)
         tokenizer.mkdir(exist_ok=True)
-        size = write_file(encoder / "model.safetensors", t5_encoder(), {"format": "pt"}, noise)
+        size = write_file(encoder / "model.safetensors", t5_encoder(T5_KINDS[args.kind]), {"format": "pt"}, noise)
         config = {"architectures": ["T5EncoderModel"], "model_type": "t5", **T5}
         (encoder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         for file in (TOP / "examples/shapes/model/tokenizer").iterdir():

@@ -18,9 +18,10 @@ from pathlib import Path
 
 SKIPPED = 77
 HERE = Path(__file__).parent
-# Case: checkpoint, whether T5-XXL runs too, what the process may take at most in 1e9 bytes (resident, mapped file pages included).
-CASES = {"2b": ("2b-0.9.8", True, 12.5), "2b-0.9.0": ("2b-0.9.0", False, 12.5), "13b-fp8": ("13b-0.9.8-fp8", False, 20)}
-GIGABYTES = {"2b-0.9.8": 6.4, "2b-0.9.0": 9.4, "13b-0.9.8-fp8": 15.7, "t5-xxl": 9.6}
+# Case: checkpoint, the T5-XXL that runs too, what the process may take at most in 1e9 bytes (resident, mapped file pages included).
+CASES = {"2b": ("2b-0.9.8", "t5-xxl", 6), "2b-t5-fp16": ("2b-0.9.8", "t5-xxl-fp16", 6), "2b-t5-fp32": ("2b-0.9.8", "t5-xxl-fp32", 6),
+         "2b-0.9.0": ("2b-0.9.0", None, 8), "13b-fp8": ("13b-0.9.8-fp8", None, 16)}
+GIGABYTES = {"2b-0.9.8": 6.4, "2b-0.9.0": 9.4, "13b-0.9.8-fp8": 15.7, "t5-xxl": 9.6, "t5-xxl-fp16": 9.6, "t5-xxl-fp32": 19.1}
 
 
 def write_embeds(path: Path) -> None:
@@ -52,12 +53,13 @@ def make(kind: str, path: Path) -> None:
 
 
 def run_case(name: str, program: str, folder: Path) -> bool:
-    kind, with_t5, most = CASES[name]
-    checkpoint, t5 = folder / f"{kind}.safetensors", folder / "t5-xxl"
+    kind, t5_kind, most = CASES[name]
+    checkpoint = folder / f"{kind}.safetensors"
     make(kind, checkpoint)
     words = [program, "generate"]
-    if with_t5:
-        make("t5-xxl", t5)
+    if t5_kind:
+        t5 = folder / t5_kind
+        make(t5_kind, t5)
         words += ["a lighthouse at dusk", "--text-encoder", str(t5 / "text_encoder"), "--tokenizer", str(t5 / "tokenizer")]
     else:
         write_embeds(folder / "embeds.safetensors")
@@ -92,8 +94,8 @@ def main() -> int:
     failed = False
     for name in args.cases or CASES:
         folder.mkdir(parents=True, exist_ok=True)
-        kind, with_t5, _ = CASES[name]
-        needed = [k for k in [kind, *(["t5-xxl"] if with_t5 else [])] if not (folder / k).exists() and not (folder / f"{k}.safetensors").exists()]
+        kind, t5_kind, _ = CASES[name]
+        needed = [k for k in (kind, t5_kind) if k and not (folder / k).exists() and not (folder / f"{k}.safetensors").exists()]
         room = shutil.disk_usage(folder).free / 1e9
         if room < sum(GIGABYTES[k] for k in needed) + 2:
             print(f"{name}: {folder} has {room:.0f} GB free, which is not enough")

@@ -2,6 +2,7 @@
 #include "text/t5_encoder.h"
 
 #include "support/expect_error.h"
+#include "support/resident.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -50,6 +51,47 @@ TEST(T5Encoder, PaddingDoesNotReachTheText) {
   // Without the mask the result is another one: what diffusers' older pipelines compute.
   const auto unmasked = encoder.forward(ids, at::ones_like(mask), {}).narrow(1, 0, length);
   EXPECT_GT(test::error_over_deviation(unmasked, golden["prompt/embeds"].narrow(1, 0, length)), 0.1);
+}
+
+// Layers of 8 or 16 MiB: after a call none of it is in memory, and another call reads it again. Small matrices are copied, so these are not.
+TEST(T5Encoder, AMappedLayerTakesMemoryOnlyWhileItIsUsed) {
+  const c10::InferenceMode inference;
+  T5Config config;
+  config.vocabulary = 4096, config.width = 1024, config.head_count = 16, config.feed_forward_width = 1024, config.layer_count = 6;
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(3);
+  const auto draw = [&](at::IntArrayRef shape) { return at::randn(shape, generator, at::TensorOptions()).mul_(0.02); };
+  Tensors tensors{{"shared.weight", draw({4096, 1024})},
+                  {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", draw({32, 16})},
+                  {"encoder.final_layer_norm.weight", draw({1024})}};
+  for (int i = 0; i < config.layer_count; ++i) {
+    const std::string block = text("encoder.block.", i, ".layer.");
+    tensors[block + "0.layer_norm.weight"] = draw({1024});
+    tensors[block + "1.layer_norm.weight"] = draw({1024});
+    for (const char* name : {"q", "k", "v", "o"}) tensors[text(block, "0.SelfAttention.", name, ".weight")] = draw({1024, 1024});
+    for (const char* name : {"wi_0", "wi_1", "wo"}) tensors[text(block, "1.DenseReluDense.", name, ".weight")] = draw({1024, 1024});
+  }
+  const auto ids = at::arange(40).unsqueeze(0), mask = at::ones({1, 40}, at::kLong);
+  for (const auto stored : {at::kBFloat16, at::kHalf, at::kFloat}) {
+    const test::TempFolder folder;
+    for (auto& [name, tensor] : tensors) tensor = tensor.to(stored);
+    save_tensors(folder / "model.safetensors", tensors);
+    for (const auto dtype : {at::kBFloat16, at::kFloat}) {
+      if (stored == at::kFloat && dtype == at::kFloat) continue;  // transposed into memory at this size (nn/layers.cpp)
+      const auto run = [&](FileAccess access) {
+        Parameters parameters(open_tensors(folder / "model.safetensors", access), KeyMap(), dtype, "text encoder");
+        const T5Encoder encoder(config, parameters);
+        const auto before = test::resident_kib("VmRSS");
+        const auto embeds = encoder.forward(ids, mask, {});
+        if (access == FileAccess::map) {
+          EXPECT_LT(test::resident_kib("VmRSS") - before, 24 << 10) << stored << " as " << dtype;
+          EXPECT_TRUE(encoder.forward(ids, mask, {}).equal(embeds)) << stored << " as " << dtype;
+        }
+        return embeds;
+      };
+      // Converted in pieces, or all at once.
+      EXPECT_MATCHES(run(FileAccess::map), run(FileAccess::copy), dtype == at::kFloat ? 1e-5 : 1e-2) << stored << " as " << dtype;
+    }
+  }
 }
 
 TEST(T5Encoder, PositionBucketsEqualTransformers) {

@@ -77,6 +77,33 @@ TEST(NarrowMatrix, LargeOnesOfTwoBytesStayInTheFileUnderF32) {
   }
 }
 
+// What torch makes of the whole at once, made of a few rows; also of values that bf16 rounds, and of fp16's subnormals.
+TEST(NarrowMatrix, LargeOnesOfAnyTypeStayInTheFileWhereEachIsReadOnce) {
+  const TempFolder folder;
+  for (const at::ScalarType stored : {at::kBFloat16, at::kHalf, at::kFloat}) {
+    const at::Tensor i = at::arange(1 << 20, at::kInt);
+    const at::Tensor bits = i.remainder(0x7c00) + i.remainder(2) * 0x8000;  // every finite value of fp16
+    const at::Tensor values = bits.to(at::kShort).view(at::kHalf).to(at::kFloat) * (stored == at::kFloat ? 1.001f : 1.0f);
+    const at::Tensor large = values.to(stored).view({1024, 1024});
+    ASSERT_TRUE(at::isfinite(large).all().item<bool>());
+    const std::string path = folder / text(c10::toString(stored), ".safetensors");
+    save_tensors(path, {{"large.weight", large}, {"small.weight", large.narrow(0, 0, 4).reshape({64, 64})}});
+    for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
+      Parameters parameters(open_tensors(path), KeyMap(), dtype, "test");
+      parameters.read_once();
+      const Matrix kept = parameters.take_matrix("large.weight", {1024, 1024}, MatrixUse::linear);
+      EXPECT_EQ(kept.narrow == nullptr, stored == dtype) << stored << " as " << dtype;
+      EXPECT_EQ(kept.dtype(), dtype);
+      const at::Tensor rows = kept.narrow ? kept.narrow->rows(100, 50) : kept.plain.narrow(0, 100, 50);
+      EXPECT_TRUE(at::equal(rows, large.narrow(0, 100, 50).to(dtype))) << stored << " as " << dtype;
+      EXPECT_TRUE(parameters.take_matrix("small.weight", {64, 64}, MatrixUse::linear).plain.defined());
+      Parameters copied(open_tensors(path, FileAccess::copy), KeyMap(), dtype, "test");
+      copied.read_once();
+      EXPECT_TRUE(copied.take_matrix("large.weight", {1024, 1024}, MatrixUse::linear).plain.defined());
+    }
+  }
+}
+
 TEST(NarrowMatrix, RowsAreThoseOfTheWholeInF32AndBf16) {
   const Golden golden("narrow/blocks");
   const TempFolder folder;

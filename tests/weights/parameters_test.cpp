@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "support/expect_error.h"
+#include "support/resident.h"
 #include "support/temp_folder.h"
 #include "weights/tensor_io.h"
 
@@ -76,13 +77,6 @@ TEST_F(ParametersTest, AStoredWeightStaysNarrowUnderF32Only) {
   expect_error(ErrorCode::bad_weights, "has the shape [4], [2] is needed", [&] { p.take_stored("w", {2}); });
 }
 
-int64_t resident_kib() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmRSS:")) return std::stoll(line.substr(6));
-  return 0;
-}
-
 TEST_F(ParametersTest, AMappedWeightTakesMemoryOnlyWhileItIsRead) {
   constexpr int64_t kCount = 16 << 20;  // 64 MiB
   save_tensors(path, {{"w", at::arange(kCount, at::kFloat)}});
@@ -90,15 +84,15 @@ TEST_F(ParametersTest, AMappedWeightTakesMemoryOnlyWhileItIsRead) {
     Parameters p(open_tensors(path, access), {}, at::kFloat, "vae");
     const StoredWeight taken = p.take_stored("w", {kCount});
     EXPECT_EQ(taken.mapped, access == FileAccess::map);
-    const auto before = resident_kib();
+    const auto before = test::resident_kib("VmRSS");
     EXPECT_TRUE(taken.values.equal(at::arange(kCount, at::kFloat)));
     taken.let_go();
     if (access == FileAccess::map) {
-      EXPECT_LT(resident_kib() - before, 32 << 10);
+      EXPECT_LT(test::resident_kib("VmRSS") - before, 32 << 10);
     }
     EXPECT_TRUE(taken.values.equal(at::arange(kCount, at::kFloat)));  // the values are still there
     if (access == FileAccess::map) {
-      EXPECT_GT(resident_kib() - before, 32 << 10);
+      EXPECT_GT(test::resident_kib("VmRSS") - before, 32 << 10);
     }
   }
 }
