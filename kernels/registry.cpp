@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "attention/attention_amx.h"
 #include "op_names.h"
 
 namespace ltxv::ops {
@@ -17,6 +18,7 @@ CpuFeatures detect() {
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   f.vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
   f.bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
+  f.amx_bf16 = f.bf16 && cpu::amx_bf16_usable();
 #endif
   return f;
 }
@@ -67,6 +69,7 @@ std::vector<OpInfo> all_ops() {
     const bool vectors = op != "attention" && op != "gated_norm_modulate" && op != "guided_step" && op != "quant_linear" && op != "attention_int8";
     if (vectors && cpu_features().avx512) info.variants.push_back("avx512");
     if (vectors && cpu_features().avx2) info.variants.push_back("avx2");
+    if (op == "attention" && cpu_features().amx_bf16) info.variants.push_back("amx");
     if (op == "attention") info.variants.push_back("sdpa");
     if (op == "quant_linear" && cpu_features().vnni) info.variants.push_back("onednn");
     if (op == "gated_norm_modulate") info.variants.push_back("parts");

@@ -20,6 +20,7 @@ struct CpuFeatures {
   bool avx512 = false;  ///< AVX-512 F, BW, DQ, VL
   bool vnni = false;    ///< AVX512-VNNI: sums of four products of bytes in 32 bits
   bool bf16 = false;    ///< AVX512-BF16 or AMX-BF16: bf16 products at least as fast as f32
+  bool amx_bf16 = false;  ///< AMX-BF16 and AVX512-BF16, compiled in and allowed by the system
 };
 const CpuFeatures& cpu_features();
 

@@ -1,5 +1,8 @@
 #include "attention/attention.h"
 
+#include <ATen/Parallel.h>
+
+#include "attention/attention_amx.h"
 #include "attention/attention_args.h"
 #include "registry.h"
 
@@ -43,8 +46,34 @@ at::Tensor wgmma(const Args& a) { return run_cuda(a, kWgmma); }
 bool fits_mma(const Args& a) { return fits_cuda(a, "cuda_mma", kMma); }
 at::Tensor mma(const Args& a) { return run_cuda(a, kMma); }
 
+bool fits_amx(const Args& a) {
+  if (!a.q.is_cpu() || a.q.scalar_type() != at::kBFloat16 || a.width() % 32 || a.width() > 128 || a.q.numel() == 0 || a.k.numel() == 0) return false;
+  for (const auto* x : {&a.q, &a.k, &a.v})
+    if (x->stride(2) != 1) return false;
+  return cpu_features().amx_bf16;
+}
+
+at::Tensor amx(const Args& a) {
+  at::Tensor out = at::empty({a.q.size(0), a.q.size(1), a.q.size(2)}, a.q.options());
+  const auto codes = [](const at::Tensor& x) { return static_cast<const uint16_t*>(x.const_data_ptr()); };
+  cpu::AmxAttentionArgs args{.q = codes(a.q), .k = codes(a.k), .v = codes(a.v), .out = static_cast<uint16_t*>(out.mutable_data_ptr()),
+                             .batch = a.q.size(0), .heads = a.head_count, .width = a.width(), .q_length = a.q.size(1), .k_length = a.k.size(1),
+                             .q_batch_stride = a.q.stride(0), .q_row_stride = a.q.stride(1), .k_batch_stride = a.k.stride(0),
+                             .k_row_stride = a.k.stride(1), .v_batch_stride = a.v.stride(0), .v_row_stride = a.v.stride(1),
+                             .out_batch_stride = out.stride(0), .out_row_stride = out.stride(1), .scale = static_cast<float>(a.scale()),
+                             .packed = nullptr};
+  at::Tensor packed = at::empty({cpu::amx_attention_packed_elements(args)}, a.q.options());  // LibTorch aligns to 64 bytes
+  args.packed = static_cast<uint16_t*>(packed.mutable_data_ptr());
+  const int64_t heads = args.batch * args.heads;
+  at::parallel_for(0, heads * cpu::amx_attention_key_blocks(args), 8, [&](int64_t begin, int64_t end) { cpu::amx_attention_pack(args, begin, end); });
+  at::parallel_for(0, heads * ((args.q_length + cpu::kAmxQueries - 1) / cpu::kAmxQueries), 1,
+                   [&](int64_t begin, int64_t end) { cpu::amx_attention(args, begin, end); });
+  return out;
+}
+
 constexpr Variant<Args, at::Tensor> kVariants[] = {{"cuda_wgmma", fits_wgmma, wgmma},
                                                    {"cuda_mma", fits_mma, mma},
+                                                   {"amx", fits_amx, amx},
                                                    {"sdpa", always, sdpa},
                                                    {"reference", always, reference}};
 

@@ -47,7 +47,8 @@ std::string kernel_choices_json() {
 std::string cpu_json() {
   const auto word = [](bool has) { return has ? "true" : "false"; };
   const ops::CpuFeatures& cpu = ops::cpu_features();
-  return text("{\"avx2\":", word(cpu.avx2), ",\"avx512\":", word(cpu.avx512), ",\"bf16\":", word(cpu.bf16), "}");
+  return text("{\"avx2\":", word(cpu.avx2), ",\"avx512\":", word(cpu.avx512), ",\"vnni\":", word(cpu.vnni), ",\"bf16\":", word(cpu.bf16),
+              ",\"amx_bf16\":", word(cpu.amx_bf16), "}");
 }
 
 // What the driver tells, and only where a device can be used also what the plug-in does: opening it loads LibTorch's CUDA part.
