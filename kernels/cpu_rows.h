@@ -28,6 +28,17 @@ struct AddGatedRow {
   int64_t tokens, width;
 };
 
+/// positive * a + negative * b + perturbed * c, and a step of it. Absent predictions are nullptr.
+struct GuidedRows {
+  RowType type;  ///< of the predictions
+  const void *positive, *negative, *perturbed;  ///< [tokens, width]
+  float* tokens;                                ///< [tokens, width]
+  const float* token_step;                      ///< [tokens], or nullptr: `step` for all
+  float a, b, c, step;
+  int64_t width;
+};
+inline constexpr int kGuidanceSums = 9;  ///< as gpu::Moments: p, n, q, pp, nn, qq, pn, pq, nq
+
 struct NormRopeRow {
   RowType type;
   void* x;
@@ -43,13 +54,16 @@ struct GeluTanh {
 };
 
 /// Each processes rows [begin, end) of a [B*N, D] matrix; row r belongs to token r % tokens.
-/// gelu_tanh: elements [begin, end).
+/// gelu_tanh and guidance_sums: elements [begin, end). gated_norm_modulate: the rows of `update`, then their norm, while they are near.
 #define LTXV_DECLARE_ROWS(ISA)                                                              \
   namespace ISA {                                                                           \
   void norm_modulate(const NormModulateRow& args, int64_t begin, int64_t end);              \
   void add_gated(const AddGatedRow& args, int64_t begin, int64_t end);                      \
   void norm_rope(const NormRopeRow& args, int64_t begin, int64_t end);                      \
   void gelu_tanh(const GeluTanh& args, int64_t begin, int64_t end);                         \
+  void gated_norm_modulate(const AddGatedRow& update, const NormModulateRow& norm, int64_t begin, int64_t end); \
+  void guidance_sums(const GuidedRows& args, int64_t begin, int64_t end, double (&sums)[kGuidanceSums]);        \
+  void guided_step(const GuidedRows& args, int64_t begin, int64_t end);                     \
   }
 LTXV_DECLARE_ROWS(avx512)
 LTXV_DECLARE_ROWS(avx2)

@@ -67,6 +67,68 @@ void gelu_elements(T* x, int64_t begin, int64_t end) {
   }
 }
 
+template <class T>
+void gated_norm_rows(const AddGatedRow& update, const NormModulateRow& norm, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    add_gated_rows<T>(update, row, row + 1);
+    norm_modulate_rows<T>(norm, row, row + 1);
+  }
+}
+
+template <class T>
+void load_piece(const void* from, int64_t first, int64_t count, float* to) {
+  if (!from) return;
+  const T* __restrict x = static_cast<const T*>(from) + first;
+  for (int64_t i = 0; i < count; ++i) to[i] = load(x[i]);
+}
+
+// In f64, a few elements at a time, in the order of the elements.
+template <class T>
+void guidance_sums_of(const GuidedRows& a, int64_t begin, int64_t end, double (&sums)[kGuidanceSums]) {
+  constexpr int64_t kPiece = 256;
+  float p[kPiece] = {}, n[kPiece] = {}, q[kPiece] = {};
+  double lanes[kGuidanceSums][kLanes] = {};
+  for (int64_t first = begin; first < end; first += kPiece) {
+    const int64_t count = end - first < kPiece ? end - first : kPiece;
+    if (count < kPiece)
+      for (int64_t i = 0; i < kPiece; ++i) p[i] = n[i] = q[i] = 0;  // behind the last, so that the piece is whole
+    load_piece<T>(a.positive, first, count, p);
+    load_piece<T>(a.negative, first, count, n);
+    load_piece<T>(a.perturbed, first, count, q);
+    const auto add = [&](int sum, const float* x) {
+      for (int64_t i = 0; i < kPiece; i += kLanes)
+        for (int64_t l = 0; l < kLanes; ++l) lanes[sum][l] += static_cast<double>(x[i + l]);
+    };
+    const auto add_product = [&](int sum, const float* x, const float* y) {
+      for (int64_t i = 0; i < kPiece; i += kLanes)
+        for (int64_t l = 0; l < kLanes; ++l) lanes[sum][l] += static_cast<double>(x[i + l]) * static_cast<double>(y[i + l]);
+    };
+    add(0, p), add_product(3, p, p);
+    if (a.negative) add(1, n), add_product(4, n, n), add_product(6, p, n);
+    if (a.perturbed) add(2, q), add_product(5, q, q), add_product(7, p, q);
+    if (a.negative && a.perturbed) add_product(8, n, q);
+  }
+  for (int sum = 0; sum < kGuidanceSums; ++sum)
+    for (const double lane : lanes[sum]) sums[sum] += lane;
+}
+
+template <class T>
+void guided_step_rows(const GuidedRows& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const T* __restrict p = static_cast<const T*>(a.positive) + row * a.width;
+    const T* __restrict n = static_cast<const T*>(a.negative ? a.negative : a.positive) + row * a.width;
+    const T* __restrict q = static_cast<const T*>(a.perturbed ? a.perturbed : a.positive) + row * a.width;
+    float* __restrict x = a.tokens + row * a.width;
+    const float step = a.token_step ? a.token_step[row] : a.step;
+    if (!a.negative && !a.perturbed)
+      for (int64_t i = 0; i < a.width; ++i) x[i] += step * (a.a * load(p[i]));
+    else if (!a.perturbed)
+      for (int64_t i = 0; i < a.width; ++i) x[i] += step * (a.a * load(p[i]) + a.b * load(n[i]));
+    else  // without a negative its factor is zero
+      for (int64_t i = 0; i < a.width; ++i) x[i] += step * (a.a * load(p[i]) + a.b * load(n[i]) + a.c * load(q[i]));
+  }
+}
+
 }  // namespace
 
 void norm_modulate(const NormModulateRow& a, int64_t begin, int64_t end) {
@@ -80,6 +142,16 @@ void norm_rope(const NormRopeRow& a, int64_t begin, int64_t end) {
 }
 void gelu_tanh(const GeluTanh& a, int64_t begin, int64_t end) {
   a.type == RowType::f32 ? gelu_elements(static_cast<float*>(a.x), begin, end) : gelu_elements(static_cast<Bf16*>(a.x), begin, end);
+}
+
+void gated_norm_modulate(const AddGatedRow& update, const NormModulateRow& norm, int64_t begin, int64_t end) {
+  norm.type == RowType::f32 ? gated_norm_rows<float>(update, norm, begin, end) : gated_norm_rows<Bf16>(update, norm, begin, end);
+}
+void guidance_sums(const GuidedRows& a, int64_t begin, int64_t end, double (&sums)[kGuidanceSums]) {
+  a.type == RowType::f32 ? guidance_sums_of<float>(a, begin, end, sums) : guidance_sums_of<Bf16>(a, begin, end, sums);
+}
+void guided_step(const GuidedRows& a, int64_t begin, int64_t end) {
+  a.type == RowType::f32 ? guided_step_rows<float>(a, begin, end) : guided_step_rows<Bf16>(a, begin, end);
 }
 
 }  // namespace ltxv::ops::cpu::LTXV_ISA

@@ -66,7 +66,7 @@ std::vector<OpInfo> all_ops() {
   std::vector<OpInfo> ops;
   for (const auto op : kOpNames) {
     OpInfo info{op, {}};
-    const bool vectors = op != "attention" && op != "gated_norm_modulate" && op != "guided_step" && op != "quant_linear" && op != "attention_int8";
+    const bool vectors = op != "attention" && op != "quant_linear" && op != "attention_int8";
     if (vectors && cpu_features().avx512) info.variants.push_back("avx512");
     if (vectors && cpu_features().avx2) info.variants.push_back("avx2");
     if (op == "attention" && cpu_features().amx_bf16) info.variants.push_back("amx");

@@ -67,13 +67,16 @@ bool gate_reference(const GateArgs& a) {
   return true;
 }
 
+cpu::AddGatedRow gate_args(const GateArgs& a) {
+  return {cpu_row_type(a.x), a.x.mutable_data_ptr(), a.y.const_data_ptr(), a.gate.defined() ? a.gate.const_data_ptr<float>() : nullptr,
+          a.gate.defined() ? a.gate.stride(0) : 0, a.rows.index.defined() ? a.rows.index.const_data_ptr<int64_t>() : nullptr, a.x.size(1),
+          a.x.size(2)};
+}
+
 template <void (*kRun)(const cpu::AddGatedRow&, int64_t, int64_t)>
 bool gate_rows(const GateArgs& a) {
   const int64_t width = a.x.size(2);
-  const cpu::AddGatedRow args{cpu_row_type(a.x), a.x.mutable_data_ptr(), a.y.const_data_ptr(),
-                              a.gate.defined() ? a.gate.const_data_ptr<float>() : nullptr,
-                              a.gate.defined() ? a.gate.stride(0) : 0,
-                              a.rows.index.defined() ? a.rows.index.const_data_ptr<int64_t>() : nullptr, a.x.size(1), width};
+  const auto args = gate_args(a);
   at::parallel_for(0, a.x.size(0) * a.x.size(1), row_grain(width), [&](int64_t begin, int64_t end) { kRun(args, begin, end); });
   return true;
 }
@@ -118,7 +121,19 @@ at::Tensor gated_norm_cuda(const GatedNormArgs& a) {
   launch_on(a.x, "gated_norm_modulate", cuda_plugin().table->norm_modulate, launch);
   return out;
 }
-// On a CPU a row stays in the cache between the two, and each is as fast as its own op.
+template <void (*kRun)(const cpu::AddGatedRow&, const cpu::NormModulateRow&, int64_t, int64_t)>
+at::Tensor gated_norm_rows(const GatedNormArgs& a) {
+  at::Tensor out = at::empty_like(a.x);
+  const auto update = gate_args(a.first());
+  const auto norm = cpu_norm_rows(a.x, out.mutable_data_ptr(), a.scale, a.shift, a.rows, a.eps);
+  at::parallel_for(0, a.x.size(0) * a.x.size(1), row_grain(a.x.size(2)), [&](int64_t begin, int64_t end) { kRun(update, norm, begin, end); });
+  return out;
+}
+bool gated_norm_fits(const GatedNormArgs& a) { return gate_fits(a.first()) && modulate_fits(a.second()); }
+bool gated_norm_avx512(const GatedNormArgs& a) { return cpu_features().avx512 && gated_norm_fits(a); }
+bool gated_norm_avx2(const GatedNormArgs& a) { return cpu_features().avx2 && gated_norm_fits(a); }
+
+// Where the fused kernel of a device has no record, its halves may have one.
 at::Tensor gated_norm_parts(const GatedNormArgs& a) {
   dispatch<GateArgs, bool>("add_gated", kGate, a.first());
   return dispatch<ModulateArgs, at::Tensor>("rms_norm_modulate", kModulate, a.second());
@@ -130,6 +145,8 @@ at::Tensor gated_norm_reference(const GatedNormArgs& a) {
 bool gated_norm_always(const GatedNormArgs&) { return true; }
 
 constexpr Variant<GatedNormArgs, at::Tensor> kGatedNorm[] = {{"cuda", gated_norm_fits_cuda, gated_norm_cuda},
+                                                             {"avx512", gated_norm_avx512, gated_norm_rows<cpu::avx512::gated_norm_modulate>},
+                                                             {"avx2", gated_norm_avx2, gated_norm_rows<cpu::avx2::gated_norm_modulate>},
                                                              {"parts", gated_norm_always, gated_norm_parts},
                                                              {"reference", gated_norm_always, gated_norm_reference}};
 

@@ -21,7 +21,7 @@ at::Tensor rms_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const
 /// Errors: InvalidArgument on mismatched shapes or dtypes.
 void add_gated_(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, const TokenRows& rows);
 
-/// add_gated_ and then rms_norm_modulate of the sum as stored: on a GPU one kernel, which reads and writes each row once.
+/// add_gated_ and then rms_norm_modulate of the sum as stored, in one pass over the rows.
 /// Shapes: as the two; all tables share `rows`. Returns the normed rows.
 /// Errors: InvalidArgument on mismatched shapes or dtypes.
 at::Tensor gated_norm_modulate_(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, const at::Tensor& scale,

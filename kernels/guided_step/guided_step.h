@@ -17,7 +17,8 @@ struct GuidanceTerms {
 /// Source: LTX-Video pipeline_ltx_video.py, __call__ (guidance), and diffusers pipeline_ltx.py, rescale_noise_cfg.
 at::Tensor guided_velocity(const GuidanceTerms& terms);
 
-/// tokens += step * velocity. On a GPU two small kernels, without a value that the host waits for; elsewhere the elementary operations.
+/// tokens += step * velocity, in two passes: sums over all tokens where the rule needs them, then the step. On a GPU without a value that
+/// the host waits for.
 /// Shapes: tokens f32 [1,N,C]; `token_step` f32 [N] takes the place of `step`, or is undefined.
 /// Errors: InvalidArgument on mismatched shapes or dtypes.
 /// Source: LTX-Video schedulers/rf.py, step.
