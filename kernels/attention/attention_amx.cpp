@@ -6,18 +6,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <limits>
 #include <type_traits>
-#include <vector>
 
+// No functions of the standard library that are shared with other objects: the linker may take the copy compiled here, for everybody.
 namespace ltxv::ops::cpu {
 namespace {
 
 constexpr int64_t kTile = 512;     // bf16 in a tile: 16 rows of 64 bytes
 constexpr int64_t kRow = 16;       // queries of a tile, floats of a vector
 constexpr int64_t kChunk = 64;     // blocks of keys that stay in the second cache while the queries of a unit pass by
-constexpr float kMoreThanAnyScore = 1e30f;
+constexpr float kMoreThanAnyScore = 1e30f, kInfinity = __builtin_inff();
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct alignas(64) TileConfig {
   uint8_t palette = 0, start_row = 0, reserved[14] = {};
@@ -32,8 +32,7 @@ class Tiles {
     _tile_storeconfig(&before_);
     TileConfig all;
     all.palette = 1;
-    std::fill_n(all.row_bytes, 8, 64);
-    std::fill_n(all.rows, 8, 16);
+    for (int i = 0; i < 8; ++i) all.row_bytes[i] = 64, all.rows[i] = 16;
     _tile_loadconfig(&all);
   }
   ~Tiles() { before_.palette ? _tile_loadconfig(&before_) : _tile_release(); }
@@ -172,7 +171,7 @@ class Softmax {
   /// change.
   template <class Between, class Rescale>
   void operator()(const float* scores, uint16_t* weights, const Between& between, const Rescale& rescale) {
-    if (_mm512_cmp_ps_mask(shift_, _mm512_set1_ps(-std::numeric_limits<float>::infinity()), _CMP_EQ_OQ)) shift_ = largest(scores);
+    if (_mm512_cmp_ps_mask(shift_, _mm512_set1_ps(-kInfinity), _CMP_EQ_OQ)) shift_ = largest(scores);
     __m512 sum = exponentials(scores, weights, between);
     // A later score may be above the shift: a float has room for 2^127. Only from here on is another one needed.
     if (_mm512_cmp_ps_mask(sum, _mm512_set1_ps(0x1p64f), _CMP_GT_OQ)) {
@@ -297,19 +296,18 @@ void run(const AmxAttentionArgs& a, int64_t begin, int64_t end) {
   const Tiles tiles;
   const int64_t units = (a.q_length + kAmxQueries - 1) / kAmxQueries, blocks = amx_attention_key_blocks(a);
   Buffers b;
-  std::vector<State> states(kAmxQueries / kRow);
+  State states[kAmxQueries / kRow];
   for (int64_t index = begin; index < end; ++index) {
-    const int64_t head = index / units, first = index % units * kAmxQueries, count = std::min(kAmxQueries, a.q_length - first);
+    const int64_t head = index / units, first = index % units * kAmxQueries, count = smaller(kAmxQueries, a.q_length - first);
     const uint16_t* const packed = a.packed + head * blocks * 2 * kAmxKeys * kWidth;
     const uint16_t* const q = a.q + head / a.heads * a.q_batch_stride + first * a.q_row_stride + head % a.heads * kWidth;
     uint16_t* const out = a.out + head / a.heads * a.out_batch_stride + first * a.out_row_stride + head % a.heads * kWidth;
     for (State& s : states) {
-      std::fill_n(s.sum, kWidth * kRow, 0.0f);
-      std::fill_n(s.shift, kRow, -std::numeric_limits<float>::infinity());
-      std::fill_n(s.total, kRow, 0.0f);
+      for (int i = 0; i < kWidth * kRow; ++i) s.sum[i] = 0;
+      for (int i = 0; i < kRow; ++i) s.shift[i] = -kInfinity, s.total[i] = 0;
     }
     for (int64_t chunk = 0; chunk < blocks; chunk += kChunk) {
-      const int64_t last = std::min(blocks, chunk + kChunk), past_end = last == blocks ? blocks * kAmxKeys - a.k_length : 0;
+      const int64_t last = smaller(blocks, chunk + kChunk), past_end = last == blocks ? blocks * kAmxKeys - a.k_length : 0;
       for (int64_t row = 0; row < count; row += kRow) {
         for (int64_t at = 0; at < kWidth; at += 32) {
           __m512i rows[16];
@@ -321,7 +319,7 @@ void run(const AmxAttentionArgs& a, int64_t begin, int64_t end) {
         pass<kWidth>(packed, chunk, last, past_end, a.scale, b, states[row / kRow]);
       }
     }
-    for (int64_t row = 0; row < count; row += kRow) write<kWidth>(states[row / kRow], out + row * a.out_row_stride, a.out_row_stride, std::min(kRow, count - row));
+    for (int64_t row = 0; row < count; row += kRow) write<kWidth>(states[row / kRow], out + row * a.out_row_stride, a.out_row_stride, smaller(kRow, count - row));
   }
 }
 
