@@ -6,7 +6,7 @@
 
 namespace ltxv::test {
 
-/// A line of /proc/self/status in KiB: "VmRSS" (all of it), "RssFile" (mapped files). 0 where there is no such line.
+/// A line of /proc/self/status in KiB: "RssFile" (mapped files), "VmRSS" (all of it). 0 where there is no such line.
 inline int64_t resident_kib(const std::string& line_name) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
