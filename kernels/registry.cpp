@@ -1,13 +1,30 @@
 #include "registry.h"
 
+#if defined(LTXV_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <cstdlib>
 #include <map>
 
-#include "attention/attention_amx.h"
 #include "op_names.h"
 
 namespace ltxv::ops {
 namespace {
+
+// Whether this processor has AMX for bf16 and the system lets this process use its tiles, which has to be asked for.
+bool may_use_amx_bf16() {
+#if defined(LTXV_AMX)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx >> 22 & 1) || !(edx >> 24 & 1)) return false;  // AMX-BF16, AMX-TILE
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 CpuFeatures detect() {
   CpuFeatures f;
@@ -18,7 +35,7 @@ CpuFeatures detect() {
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   f.vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
   f.bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
-  f.amx_bf16 = f.bf16 && cpu::amx_bf16_usable();
+  f.amx_bf16 = f.bf16 && may_use_amx_bf16();
 #endif
   return f;
 }

@@ -64,10 +64,9 @@ at::Tensor amx(const Args& a) {
                              .packed = nullptr};
   at::Tensor packed = at::empty({cpu::amx_attention_packed_elements(args)}, a.q.options());  // LibTorch aligns to 64 bytes
   args.packed = static_cast<uint16_t*>(packed.mutable_data_ptr());
-  const int64_t heads = args.batch * args.heads;
-  at::parallel_for(0, heads * cpu::amx_attention_key_blocks(args), 8, [&](int64_t begin, int64_t end) { cpu::amx_attention_pack(args, begin, end); });
-  at::parallel_for(0, heads * ((args.q_length + cpu::kAmxQueries - 1) / cpu::kAmxQueries), 1,
-                   [&](int64_t begin, int64_t end) { cpu::amx_attention(args, begin, end); });
+  at::parallel_for(0, args.batch * args.heads * cpu::amx_attention_key_blocks(args), 8,
+                   [&](int64_t begin, int64_t end) { cpu::amx_attention_pack(args, begin, end); });
+  at::parallel_for(0, cpu::amx_attention_units(args), 1, [&](int64_t begin, int64_t end) { cpu::amx_attention(args, begin, end); });
   return out;
 }
 

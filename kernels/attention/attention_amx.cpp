@@ -1,10 +1,7 @@
 #include "attention/attention_amx.h"
 
 #if defined(__AMX_BF16__)
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <type_traits>
 
@@ -12,9 +9,9 @@
 namespace ltxv::ops::cpu {
 namespace {
 
-constexpr int64_t kTile = 512;     // bf16 in a tile: 16 rows of 64 bytes
-constexpr int64_t kRow = 16;       // queries of a tile, floats of a vector
-constexpr int64_t kChunk = 64;     // blocks of keys that stay in the second cache while the queries of a unit pass by
+constexpr int64_t kTile = 512;  // bf16 in a tile: 16 rows of 64 bytes
+constexpr int64_t kRow = 16;  // queries of a tile, floats of a vector
+constexpr int64_t kChunk = 64;  // blocks of keys that stay in the second cache while the queries of a unit pass by
 constexpr float kMoreThanAnyScore = 1e30f, kInfinity = __builtin_inff();
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -79,22 +76,22 @@ inline __m512 exp2_of(__m512 x) {
   return _mm512_scalef_ps(p, x);
 }
 
-/// What 16 queries have gathered so far.
+/// 16 queries and what they have gathered so far.
 struct alignas(64) State {
-  float sum[128 * kRow];  ///< O^T [width,16], not yet divided
-  float shift[kRow];      ///< subtracted from the scores, in powers of two; -inf before the first
-  float total[kRow];      ///< of the exponentials
+  uint16_t queries[4][kTile];  ///< Q^T as a right factor, 32 of the width each
+  float sum[128 * kRow];       ///< O^T [width,16], not yet divided
+  float shift[kRow];           ///< subtracted from the scores, in powers of two; -inf before the first
+  float total[kRow];           ///< of the exponentials
 };
 
 struct alignas(64) Buffers {
   float scores[2][kAmxKeys * kRow];      ///< S^T of 32 keys
   uint16_t weights[2][kAmxKeys * kRow];  ///< P^T as a right factor: pairs of keys beside each other
-  uint16_t queries[4][kTile];            ///< Q^T as a right factor, 32 of the width each
 };
 
 // Each product comes in two halves, which are spread between exponentials.
 template <int kHalf, int kWidth>
-inline void scores_of(const uint16_t* keys, const Buffers& b, float* to) {
+inline void scores_of(const uint16_t* keys, const State& s, float* to) {
   constexpr int kSteps = kWidth / 32, kMiddle = (kSteps + 1) / 2;
   if constexpr (kHalf == 0) {
     _tile_zero(4);
@@ -102,7 +99,7 @@ inline void scores_of(const uint16_t* keys, const Buffers& b, float* to) {
   }
 #pragma GCC unroll 4
   for (int step = kHalf ? kMiddle : 0; step < (kHalf ? kSteps : kMiddle); ++step) {
-    _tile_loadd(7, b.queries[step], 64);
+    _tile_loadd(7, s.queries[step], 64);
     _tile_loadd(6, keys + (2 * step) * kTile, 64);
     _tile_dpbf16ps(4, 6, 7);
     _tile_loadd(6, keys + (2 * step + 1) * kTile, 64);
@@ -244,8 +241,8 @@ void pass(const uint16_t* packed, int64_t first, int64_t last, int64_t past_end,
   };
   Softmax softmax(s, scale);
   load_sum<kWidth>(s.sum);
-  scores_of<0, kWidth>(block(first), b, b.scores[first & 1]);
-  scores_of<1, kWidth>(block(first), b, b.scores[first & 1]);
+  scores_of<0, kWidth>(block(first), s, b.scores[first & 1]);
+  scores_of<1, kWidth>(block(first), s, b.scores[first & 1]);
   mask_past_end(first);
   for (int64_t i = first; i < last; ++i) {
     fence();
@@ -255,7 +252,7 @@ void pass(const uint16_t* packed, int64_t first, int64_t last, int64_t past_end,
           constexpr int kQuarter = decltype(quarter)::value;
           if constexpr (kQuarter < 2) {
             if (i + 1 == last) return;
-            scores_of<kQuarter, kWidth>(block(i + 1), b, b.scores[(i + 1) & 1]);
+            scores_of<kQuarter, kWidth>(block(i + 1), s, b.scores[(i + 1) & 1]);
             if (kQuarter == 1) mask_past_end(i + 1);
           } else if (i > first) {
             add_values<kQuarter - 2, kWidth>(block(i - 1) + kValues, b.weights[(i - 1) & 1], s.sum);
@@ -280,6 +277,18 @@ inline void read_rows(const uint16_t* from, int64_t stride, int64_t count, __m51
 }
 
 template <int kWidth>
+void start(State& s, const uint16_t* q, int64_t stride, int64_t count) {
+  for (int i = 0; i < kWidth * kRow; ++i) s.sum[i] = 0;
+  for (int i = 0; i < kRow; ++i) s.shift[i] = -kInfinity, s.total[i] = 0;
+  for (int64_t at = 0; at < kWidth; at += 32) {
+    __m512i rows[16];
+    read_rows(q + at, stride, count, rows);
+    transpose(rows);
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(s.queries[at / 32] + i * 32, rows[i]);
+  }
+}
+
+template <int kWidth>
 void write(const State& s, uint16_t* out, int64_t stride, int64_t count) {
   const __m512 share = _mm512_div_ps(_mm512_set1_ps(1), _mm512_load_ps(s.total));
   for (int64_t at = 0; at < kWidth; at += 16) {
@@ -294,7 +303,7 @@ void write(const State& s, uint16_t* out, int64_t stride, int64_t count) {
 template <int kWidth>
 void run(const AmxAttentionArgs& a, int64_t begin, int64_t end) {
   const Tiles tiles;
-  const int64_t units = (a.q_length + kAmxQueries - 1) / kAmxQueries, blocks = amx_attention_key_blocks(a);
+  const int64_t units = amx_attention_units(a) / (a.batch * a.heads), blocks = amx_attention_key_blocks(a);
   Buffers b;
   State states[kAmxQueries / kRow];
   for (int64_t index = begin; index < end; ++index) {
@@ -302,22 +311,11 @@ void run(const AmxAttentionArgs& a, int64_t begin, int64_t end) {
     const uint16_t* const packed = a.packed + head * blocks * 2 * kAmxKeys * kWidth;
     const uint16_t* const q = a.q + head / a.heads * a.q_batch_stride + first * a.q_row_stride + head % a.heads * kWidth;
     uint16_t* const out = a.out + head / a.heads * a.out_batch_stride + first * a.out_row_stride + head % a.heads * kWidth;
-    for (State& s : states) {
-      for (int i = 0; i < kWidth * kRow; ++i) s.sum[i] = 0;
-      for (int i = 0; i < kRow; ++i) s.shift[i] = -kInfinity, s.total[i] = 0;
-    }
+    for (int64_t row = 0; row < count; row += kRow) start<kWidth>(states[row / kRow], q + row * a.q_row_stride, a.q_row_stride, count - row);
+    fence();
     for (int64_t chunk = 0; chunk < blocks; chunk += kChunk) {
       const int64_t last = smaller(blocks, chunk + kChunk), past_end = last == blocks ? blocks * kAmxKeys - a.k_length : 0;
-      for (int64_t row = 0; row < count; row += kRow) {
-        for (int64_t at = 0; at < kWidth; at += 32) {
-          __m512i rows[16];
-          read_rows(q + row * a.q_row_stride + at, a.q_row_stride, count - row, rows);
-          transpose(rows);
-          for (int i = 0; i < 16; ++i) _mm512_store_si512(b.queries[at / 32] + i * 32, rows[i]);
-        }
-        fence();
-        pass<kWidth>(packed, chunk, last, past_end, a.scale, b, states[row / kRow]);
-      }
+      for (int64_t row = 0; row < count; row += kRow) pass<kWidth>(packed, chunk, last, past_end, a.scale, b, states[row / kRow]);
     }
     for (int64_t row = 0; row < count; row += kRow) write<kWidth>(states[row / kRow], out + row * a.out_row_stride, a.out_row_stride, smaller(kRow, count - row));
   }
@@ -362,21 +360,10 @@ void amx_attention(const AmxAttentionArgs& a, int64_t begin, int64_t end) {
   }
 }
 
-bool amx_bf16_usable() {
-  static const bool usable = [] {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx >> 22 & 1) || !(edx >> 24 & 1)) return false;  // AMX-BF16, AMX-TILE
-    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
-    return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  }();
-  return usable;
-}
-
 }  // namespace ltxv::ops::cpu
 #else
 namespace ltxv::ops::cpu {
 void amx_attention_pack(const AmxAttentionArgs&, int64_t, int64_t) {}
 void amx_attention(const AmxAttentionArgs&, int64_t, int64_t) {}
-bool amx_bf16_usable() { return false; }
 }  // namespace ltxv::ops::cpu
 #endif

@@ -23,16 +23,14 @@ inline constexpr int64_t kAmxKeys = 32;      ///< of one packed block
 inline constexpr int64_t kAmxQueries = 256;  ///< of one unit of work
 
 inline int64_t amx_attention_key_blocks(const AmxAttentionArgs& a) { return (a.k_length + kAmxKeys - 1) / kAmxKeys; }
+inline int64_t amx_attention_units(const AmxAttentionArgs& a) { return a.batch * a.heads * ((a.q_length + kAmxQueries - 1) / kAmxQueries); }
 inline int64_t amx_attention_packed_elements(const AmxAttentionArgs& a) {
   return a.batch * a.heads * amx_attention_key_blocks(a) * 2 * kAmxKeys * a.width;
 }
 
 /// Puts keys and values into tiles. begin, end: of batch * heads * amx_attention_key_blocks().
 void amx_attention_pack(const AmxAttentionArgs& args, int64_t begin, int64_t end);
-/// After that. begin, end: of batch * heads * ceil(q_length / kAmxQueries). Leaves the thread's tile configuration as it was.
+/// After that. begin, end: of amx_attention_units(). Leaves the thread's tile configuration as it was.
 void amx_attention(const AmxAttentionArgs& args, int64_t begin, int64_t end);
-
-/// Whether this processor has AMX for bf16 and the system lets this process use it; asks for that once.
-bool amx_bf16_usable();
 
 }  // namespace ltxv::ops::cpu

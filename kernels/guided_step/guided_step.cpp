@@ -86,6 +86,7 @@ bool rows(const Args& a) {
         std::copy_n(block, cpu::kGuidanceSums, sums[i].begin());
       }
     });
+    static_assert(cpu::kGuidanceSums == gpu::kMomentCount);
     double all[cpu::kGuidanceSums] = {};
     for (const auto& block : sums)
       for (int k = 0; k < cpu::kGuidanceSums; ++k) all[k] += block[k];

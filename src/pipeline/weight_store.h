@@ -54,7 +54,7 @@ class WeightStore {
   void stage_done(Component component, const PlacementPlan& plan);
 
   std::array<int64_t, kComponentCount> parameter_counts() const;
-  /// What placement on a device asks beside that.
+  /// What placement asks beside that.
   struct BlockCounts {
     std::array<int64_t, kComponentCount> parameters{}, blocks{};
     std::array<bool, kComponentCount> fp8{};

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
 #include "base/tensor.h"
 
 namespace ltxv::test {
@@ -12,6 +13,17 @@ namespace ltxv::test {
 /// refuses is left out.
 using Errors = std::map<std::string, double>;
 using Measure = Errors (*)();
+
+/// errors[name] = error(), unless the pinned variant refuses the case; variants_test.cpp asks for at least one that it takes.
+template <class Error>
+void add_case(Errors& errors, const std::string& name, const Error& error) {
+  try {
+    errors[name] = error();
+  } catch (const InvalidArgument& refusal) {
+    errors.erase(name);
+    if (std::string(refusal.what()).find("cannot run these arguments") == std::string::npos) throw;
+  }
+}
 
 /// One measure for each op of the registry.
 const std::map<std::string_view, Measure>& measures();
